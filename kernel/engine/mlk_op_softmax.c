@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * SOFTMAX of int8 over the last dimension, in gemmlowp's fixed point.
+ * Arithmetic: tensorflow/lite/kernels/internal/reference/softmax.h and
+ * gemmlowp/fixedpoint/fixedpoint.h. An int8 row has 256 possible differences to
+ * its maximum, so the program carries their exponentials.
+ */
+#include "mlk_fixed.h"
+#include "mlk_op.h"
+
+#if MLK_CONFIG_SOFTMAX
+
+/* Exponentials are Q0.31; their sum has 12 integer bits. */
+#define MLK_SUM_INTEGER_BITS 12
+
+int mlk_check_softmax(struct mlk_check *c)
+{
+	const struct mlk_softmax_params *p = &c->op->softmax;
+	u32 bytes = mlk_operand_bytes(c, c->op->in[0]);
+	const s32 *table;
+	u32 i;
+
+	c->used_words = sizeof(*p) / 4;
+	if (!p->rows || !p->depth || p->depth > MLK_SOFTMAX_MAX_DEPTH ||
+	    !p->entries || p->entries > 256)
+		return MLK_REASON_PARAM;
+	if ((u64)p->rows * p->depth != bytes ||
+	    bytes != mlk_operand_bytes(c, c->op->out[0]))
+		return MLK_REASON_OPERAND;
+	if (!mlk_data_ok(c, p->table, 256 * 4))
+		return MLK_REASON_DATA;
+	table = (const s32 *)((const u8 *)c->header + p->table);
+	/* The maximum's own term keeps every sum above zero. */
+	if (table[0] != MLK_SOFTMAX_ONE)
+		return MLK_REASON_PARAM;
+	for (i = 1; i < 256; i++)
+		if (table[i] < 0)
+			return MLK_REASON_PARAM;
+	return MLK_REASON_NONE;
+}
+
+/*
+ * one_over_one_plus_x_for_x_in_0_1: three Newton-Raphson steps on 1/(1+x), @x
+ * and the result as Q0.31.
+ */
+static s32 mlk_reciprocal_1p(s32 x)
+{
+	const s32 c48_17 = 1515870810; /* 48/17 as Q2.29 */
+	const s32 cm32_17 = -1010580540; /* -32/17 as Q2.29 */
+	s32 half = (s32)(((s64)x + MLK_S32_MAX + 1) >> 1); /* (1 + x) / 2 */
+	s32 y = c48_17 + mlk_mul_high(half, cm32_17);
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		s32 residue = (1 << 29) - mlk_mul_high(half, y);
+
+		/* Q2.29 * Q2.29 is Q4.27: back to Q2.29 */
+		y += (s32)((u32)mlk_mul_high(y, residue) << 2);
+	}
+	/* half reciprocal, Q2.29 -> Q0.31 of 1/(1+x) */
+	return y >= (1 << 30) ? MLK_S32_MAX : (s32)((u32)y << 1);
+}
+
+/*
+ * The last step to int8. From a sum of 512 on @exponent exceeds 31, which the
+ * reference leaves undefined: where it runs, such shifts count modulo 32 and
+ * the result is always rounded up. That makes every class certain, but to be
+ * the reference bit for bit is the contract.
+ */
+static s32 mlk_softmax_scale(s32 product, u32 exponent)
+{
+	if (exponent > 31)
+		return (product >> (exponent - 32)) + 1;
+	return mlk_round_shift(product, exponent);
+}
+
+static void mlk_softmax_row(const s8 *in, s8 *out, u32 depth, const s32 *table,
+			    u32 entries)
+{
+	s32 max = -128, scale;
+	u32 sum = 0, headroom, i;
+
+	for (i = 0; i < depth; i++)
+		if (in[i] > max)
+			max = in[i];
+	for (i = 0; i < depth; i++) {
+		u32 difference = (u32)(max - in[i]);
+
+		if (difference < entries)
+			sum += (u32)mlk_round_shift(table[difference],
+						    MLK_SUM_INTEGER_BITS);
+	}
+	/* GetReciprocal: sum = (1 + x) * 2^(12 - headroom), x in [0, 1) */
+	headroom = mlk_clz32(sum);
+	scale = mlk_reciprocal_1p((s32)((sum << headroom) - (1u << 31)));
+	for (i = 0; i < depth; i++) {
+		u32 difference = (u32)(max - in[i]);
+		u32 exponent = MLK_SUM_INTEGER_BITS - headroom + 31 - 8;
+		s32 product;
+
+		if (difference >= entries) {
+			out[i] = -128;
+			continue;
+		}
+		product = mlk_mul_high(scale, table[difference]);
+		product = mlk_softmax_scale(product, exponent);
+		out[i] = (s8)mlk_clamp(product - 128, -128, 127);
+	}
+}
+
+void mlk_run_softmax(const struct mlk_frame *f)
+{
+	const struct mlk_softmax_params *p = &f->op->softmax;
+	const s32 *table = (const s32 *)(f->program + p->table);
+	const s8 *in = f->in;
+	s8 *out = f->out;
+	u32 row;
+
+	for (row = 0; row < p->rows; row++) {
+		mlk_softmax_row(in, out, p->depth, table, p->entries);
+		in += p->depth;
+		out += p->depth;
+	}
+}
+
+#endif /* MLK_CONFIG_SOFTMAX */

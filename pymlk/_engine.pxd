@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""Extern declarations of kernel/engine/mlk_engine.h."""
+
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "mlk_engine.h" nogil:
+    cdef struct mlk_header:
+        uint32_t total_bytes
+        uint64_t macs
+        uint32_t arena_bytes
+        uint32_t source_crc
+        uint32_t names
+        uint16_t n_tensors
+        uint16_t n_ops
+        uint16_t n_inputs
+        uint16_t n_outputs
+
+    cdef struct mlk_tensor:
+        uint8_t dtype
+        uint8_t host_dtype
+        uint8_t rank
+        uint32_t offset
+        uint32_t bytes
+        int32_t zero_point
+        uint32_t scale
+        uint32_t name
+        uint32_t dims[6]
+
+    cdef struct mlk_op:
+        uint16_t opcode
+        uint16_t source
+
+    cdef struct mlk_diag:
+        int32_t reason
+        int32_t op
+        int32_t tensor
+
+    cdef struct mlk_limits:
+        uint32_t arena_bytes
+        uint64_t macs
+
+    enum:
+        MLK_FLOAT32
+        MLK_UINT8
+        MLK_INT8
+        MLK_PROGRAM_MAGIC
+        MLK_PROGRAM_ALIGN
+        MLK_ARENA_ALIGN
+
+    int mlk_program_verify(
+        const void *program, size_t bytes, const mlk_limits *limits, mlk_diag *diag
+    )
+    void mlk_program_run(const void *program, void *arena)
+    const char *mlk_reason_text(int reason)
+    const mlk_tensor *mlk_tensor_at(const mlk_header *h, uint32_t i)
+    const mlk_op *mlk_op_at(const mlk_header *h, uint32_t i)
+    const mlk_tensor *mlk_input_at(const mlk_header *h, uint32_t i)
+    const mlk_tensor *mlk_output_at(const mlk_header *h, uint32_t i)

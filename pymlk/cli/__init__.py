@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: MIT
+"""The command ``pymlk``: its arguments, and which module runs which command.
+
+Each command's module is imported only when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+
+from .. import __version__
+from ..errors import MlkError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OK = 0
+PARTLY = 1
+USAGE = 2
+BAD_INPUT = 3
+SYSTEM = 4
+INTERRUPTED = 130
+
+EXIT_CODES = """\
+exit codes:
+  0    done
+  1    done, but something is invalid, unsupported or was not restored
+  2    wrong usage
+  3    a policy, model or field is wrong; the message says where
+  4    the system refused: permission, no such file, input/output error
+  130  interrupted (knobs are restored first)
+"""
+
+
+def _epilog(*examples: str) -> str:
+    return "examples:\n" + "".join(f"  {line}\n" for line in examples)
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    *examples: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=_epilog(*examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON for machines")
+    parser.set_defaults(module=name)
+    return parser
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} found, a positive number expected")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} found, 1 or more expected")
+    return value
+
+
+def _root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--root", default="/", metavar="DIR", help="prefix of all attribute paths"
+    )
+
+
+def _state_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--state-dir",
+        metavar="DIR",
+        help="where the knob journal is kept (default: $PYMLK_STATE_DIR, else "
+        "/run/pymlk for root, else $XDG_RUNTIME_DIR/pymlk)",
+    )
+
+
+def _add_attrs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _command(
+        commands,
+        "attrs",
+        "find and read fields of sysfs/procfs attributes",
+        "pymlk attrs '/sys/block/*/queue/read_ahead_kb' '/proc/meminfo[MemFree]'",
+        "pymlk attrs --find scheduler",
+        "pymlk attrs '/proc/pressure/io[some.avg10]' --watch 1",
+    )
+    p.add_argument("fields", nargs="*", metavar="FIELD", help="PATH[SELECTOR]")
+    p.add_argument(
+        "--find",
+        metavar="TEXT",
+        help="list (without reading them) attributes whose path contains TEXT",
+    )
+    p.add_argument(
+        "--watch",
+        type=_positive,
+        nargs="?",
+        const=1.0,
+        metavar="SECONDS",
+        help="read again and again (default: each second)",
+    )
+    p.add_argument("--count", type=_count, help="stop watching after so many rows")
+    _root(p)
+
+
+def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _command(
+        commands,
+        "inspect",
+        "show a model or program: operators, shapes, quantisation, cost",
+        "pymlk inspect model.tflite",
+        "pymlk inspect --json model.mlk | jq .macs",
+    )
+    p.add_argument("file", metavar="FILE", help=".tflite model or .mlk program")
+    p = _command(
+        commands,
+        "compile",
+        "compile a .tflite model into a program",
+        "pymlk compile model.tflite",
+        "pymlk compile model.tflite -o /boot/model.mlk",
+    )
+    p.add_argument("model", metavar="MODEL", help="quantised .tflite file")
+    p.add_argument(
+        "-o", "--output", metavar="FILE", help="default: MODEL with the ending .mlk"
+    )
+    p = _command(
+        commands,
+        "bench",
+        "measure snapshots and inference on this machine",
+        "pymlk bench",
+        "pymlk bench model.tflite --rounds 50",
+    )
+    p.add_argument(
+        "model", nargs="?", metavar="MODEL", help="default: the readahead model"
+    )
+    p.add_argument(
+        "--rounds", type=_count, default=20, help="rounds to take the median of"
+    )
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _command(
+        commands,
+        "run",
+        "run a policy: shadow mode unless --apply",
+        "pymlk run readahead --seconds 10",
+        "pymlk run ./policy.toml --apply",
+        "pymlk run readahead --json --decisions 100 > decisions.jsonl",
+    )
+    p.add_argument(
+        "policy", metavar="POLICY", help="policy file, its folder, or a shipped name"
+    )
+    p.add_argument(
+        "--apply",
+        action="store_true",
+        help="really change knobs (they are restored at exit)",
+    )
+    p.add_argument(
+        "--seconds", type=_positive, metavar="N", help="stop after so many seconds"
+    )
+    p.add_argument(
+        "--decisions", type=_count, metavar="N", help="stop after so many decisions"
+    )
+    _root(p)
+    _state_dir(p)
+    p = _command(
+        commands,
+        "restore",
+        "put knobs back that a killed run has left changed",
+        "pymlk restore",
+    )
+    _state_dir(p)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands.
+
+    Returns
+    -------
+    argparse.ArgumentParser
+        Also what the shell completion is generated from.
+
+    Thread safety
+    -------------
+    Pure function.
+    """
+    parser = argparse.ArgumentParser(
+        prog="pymlk",
+        description="Models that help the kernel decide: attributes in, a guarded "
+        "recommendation out.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"pymlk {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_attrs(commands)
+    _add_models(commands)
+    _add_run(commands)
+    p = _command(
+        commands,
+        "completion",
+        "print the bash completion script",
+        'eval "$(pymlk completion)"',
+        "pymlk completion > /etc/bash_completion.d/pymlk",
+    )
+    p.set_defaults(module="completion")
+    return parser
+
+
+def complain(error: object) -> None:
+    """Print an error for people on standard error.
+
+    Parameters
+    ----------
+    error : object
+        Its text is printed.
+
+    Thread safety
+    -------------
+    As of `print`.
+    """
+    print(f"pymlk: {error}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str or None
+        Arguments without the program's name; None takes the process's own.
+
+    Returns
+    -------
+    int
+        The exit code; see ``pymlk --help``.
+
+    Thread safety
+    -------------
+    The main thread only (signals).
+    """
+    options = make_parser().parse_args(argv)
+    try:
+        command = import_module(f"{__name__}.{options.module}")
+        code: int = command.main(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # whoever read the output is gone, as in `pymlk run ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return OK
+    except OSError as error:
+        # AttrError and JournalError too: the system's answer, with errno and path
+        complain(error)
+        return SYSTEM
+    except (MlkError, ValueError) as error:
+        complain(error)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED

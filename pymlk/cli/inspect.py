@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""``pymlk inspect``: what is in a model or program."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from ..compile import compile_graph, describe_op, read_quantised, unsupported
+from ..compile.schema import Graph, Tensor
+from ..engine import Program
+from ..errors import ModelError, UnsupportedOpError
+from . import OK, PARTLY
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "dtype": tensor.dtype.lower(),
+        "shape": tensor.shape,
+        "scale": tensor.scales[0] if tensor.scales else None,
+        "zero_point": tensor.zero_points[0] if tensor.zero_points else None,
+    }
+
+
+def _model_facts(graph: Graph) -> dict[str, Any]:
+    missing = unsupported(graph)
+    facts: dict[str, Any] = {
+        "kind": "model",
+        "description": graph.description,
+        "inputs": [_tensor(graph.tensors[i]) for i in graph.inputs],
+        "outputs": [_tensor(graph.tensors[i]) for i in graph.outputs],
+        "operators": [
+            {
+                "name": op.name,
+                "text": describe_op(graph, op),
+                "supported": not any(m.startswith(f"{op} ") for m in missing),
+            }
+            for op in graph.ops
+        ],
+        "unsupported": missing,
+    }
+    try:
+        facts.update(_cost(Program(compile_graph(graph))))
+    except UnsupportedOpError as error:
+        facts["unsupported"] = error.operators
+    return facts
+
+
+def _cost(program: Program) -> dict[str, Any]:
+    return {
+        "program_bytes": len(program),
+        "arena_bytes": program.arena_bytes,
+        "macs": program.macs,
+    }
+
+
+def _program_facts(program: Program) -> dict[str, Any]:
+    return {
+        "kind": "program",
+        "inputs": list(program.inputs),
+        "outputs": list(program.outputs),
+        "operators": [
+            {"name": name, "text": name, "supported": True} for name in program.ops
+        ],
+        "unsupported": [],
+        "source_crc": f"{program.source_crc:08x}",
+        **_cost(program),
+    }
+
+
+def _print_tensor(role: str, tensor: dict[str, Any]) -> None:
+    shape = "x".join(map(str, tensor["shape"])) or "scalar"
+    quantisation = (
+        f"scale {tensor['scale']:.7g}, zero point {tensor['zero_point']}"
+        if tensor["scale"] is not None
+        else "not quantised"
+    )
+    print(f"  {role:7} {tensor['name']}: {tensor['dtype']} {shape}, {quantisation}")
+
+
+def _print(name: str, size: int, facts: dict[str, Any]) -> None:
+    print(f"{name}: {facts['kind']}, {size} bytes")
+    for tensor in facts["inputs"]:
+        _print_tensor("input", tensor)
+    for tensor in facts["outputs"]:
+        _print_tensor("output", tensor)
+    for i, op in enumerate(facts["operators"]):
+        mark = "" if op["supported"] else "   NOT SUPPORTED by the engine"
+        print(f"  op[{i}] {op['text']}{mark}")
+    if facts["unsupported"]:
+        print("  runs through tflite only:")
+        for text in facts["unsupported"]:
+            print(f"    {text}")
+        return
+    print(
+        f"  program {facts['program_bytes']} bytes, arena {facts['arena_bytes']} "
+        f"bytes, {facts['macs']} MACs"
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    """Show one file."""
+    with open(options.file, "rb") as file:
+        data = file.read()
+    try:
+        if data[:4] == b"MLKP":
+            facts = _program_facts(Program(data))
+        else:
+            facts = _model_facts(read_quantised(data))
+    except ModelError as error:
+        raise type(error)(f"{options.file}: {error}") from error
+    if options.json:
+        print(json.dumps({"file": options.file, "bytes": len(data), **facts}))
+    else:
+        _print(options.file, len(data), facts)
+    return PARTLY if facts["unsupported"] else OK

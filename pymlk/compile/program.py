@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: MIT
+"""Lay out a program: the Python twin of ``kernel/engine/mlk_engine.h``.
+
+The engine's verifier checks every byte that is written here, so the two cannot
+drift apart unnoticed.
+"""
+
+import struct
+from typing import NamedTuple
+
+MAGIC = 0x504B4C4D
+VERSION = 1
+ALIGN = 16
+NO_TENSOR = 0xFFFF
+PARAM_WORDS = 20
+MAX_RANK = 6
+
+FLOAT32, UINT8, INT8 = 0, 3, 9
+DTYPE_CODES = {"FLOAT32": FLOAT32, "UINT8": UINT8, "INT8": INT8}
+
+OP_COPY, OP_LUT, OP_FULLY_CONNECTED, OP_SOFTMAX = 1, 2, 3, 4
+
+_HEADER = struct.Struct("<IHHIIQQIIIIIIIHHHHI")
+_TENSOR = struct.Struct("<BBBBIIifI6I")
+_OP = struct.Struct("<HH4H2H")
+# The checksum covers everything behind itself.
+_CHECKED_FROM = 24
+
+
+class Place(NamedTuple):
+    """An activation: what it is and where it lies in the arena."""
+
+    name: str
+    dtype: str
+    host_dtype: str
+    shape: tuple[int, ...]
+    scale: float
+    zero_point: int
+    offset: int
+    size: int
+
+
+class Step(NamedTuple):
+    """One operator; parameters are words, an offset into the data is a `Ref`."""
+
+    opcode: int
+    source: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    params: tuple["int | Ref", ...]
+    macs: int
+
+
+class Ref(NamedTuple):
+    """A parameter that is an array in the program's data, by its data offset."""
+
+    offset: int
+
+
+class Data:
+    """The data section: aligned arrays, equal ones stored once."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._known: dict[bytes, Ref] = {}
+
+    def add(self, array: bytes) -> Ref:
+        """Store an array and return its place."""
+        if array not in self._known:
+            self._bytes += bytes(-len(self._bytes) % ALIGN)
+            self._known[array] = Ref(len(self._bytes))
+            self._bytes += array
+        return self._known[array]
+
+    def add_s32(self, values: list[int]) -> Ref:
+        """Store an array of int32."""
+        return self.add(struct.pack(f"<{len(values)}i", *values))
+
+    def content(self) -> bytes:
+        """All arrays."""
+        return bytes(self._bytes)
+
+
+def aligned(offset: int) -> int:
+    """The next multiple of the alignment."""
+    return offset + -offset % ALIGN
+
+
+def checksum(words: bytes) -> int:
+    """mlk_program_checksum: two running 32-bit sums."""
+    total = totals = 0
+    for (word,) in struct.iter_unpack("<I", words):
+        total = (total + word) & 0xFFFFFFFF
+        totals = (totals + total) & 0xFFFFFFFF
+    return totals << 32 | total
+
+
+def _pack_tensor(place: Place, name: int) -> bytes:
+    dims = place.shape + (0,) * (6 - len(place.shape))
+    return _TENSOR.pack(
+        DTYPE_CODES[place.dtype],
+        DTYPE_CODES[place.host_dtype],
+        len(place.shape),
+        0,
+        place.offset,
+        place.size,
+        place.zero_point,
+        place.scale,
+        name,
+        *dims,
+    )
+
+
+def _pack_step(step: Step, data: int) -> bytes:
+    pad = (NO_TENSOR,) * 4
+    inputs, outputs = (*step.inputs, *pad)[:4], (*step.outputs, *pad)[:2]
+    words = [p.offset + data if isinstance(p, Ref) else p for p in step.params]
+    words += [0] * (PARAM_WORDS - len(words))
+    packed = struct.pack(f"<{PARAM_WORDS}I", *(w & 0xFFFFFFFF for w in words))
+    return _OP.pack(step.opcode, step.source, *inputs, *outputs) + packed
+
+
+def pack(
+    places: list[Place],
+    steps: list[Step],
+    inputs: list[int],
+    outputs: list[int],
+    data: Data,
+    arena_bytes: int,
+    source_crc: int,
+) -> bytes:
+    """Write the program.
+
+    Parameters
+    ----------
+    places : list of Place
+        The tensors.
+    steps : list of Step
+        The operators in the order they run.
+    inputs, outputs : list of int
+        Numbers of the model's inputs and outputs among `places`.
+    data : Data
+        The arrays that the steps name.
+    arena_bytes : int
+        Size of the arena, a multiple of 16.
+    source_crc : int
+        CRC-32 of the ``.tflite`` file.
+
+    Returns
+    -------
+    bytes
+        The program; its length is a multiple of four.
+    """
+    tensors_at = aligned(_HEADER.size)
+    ops_at = aligned(tensors_at + len(places) * _TENSOR.size)
+    io_at = ops_at + len(steps) * (_OP.size + 4 * PARAM_WORDS)
+    io = struct.pack(f"<{len(inputs) + len(outputs)}H", *inputs, *outputs)
+    data_at = aligned(io_at + len(io))
+    content = data.content()
+    names_at = aligned(data_at + len(content))
+
+    names = bytearray()
+    tensors = bytearray()
+    for place in places:
+        tensors += _pack_tensor(place, len(names))
+        names += place.name.encode("utf-8", "replace").replace(b"\0", b"?") + b"\0"
+    names += bytes(-len(names) % 4)
+    ops = b"".join(_pack_step(step, data_at) for step in steps)
+
+    def header(sums: int) -> bytes:
+        return _HEADER.pack(
+            MAGIC,
+            VERSION,
+            _HEADER.size,
+            names_at + len(names),
+            0,
+            sums,
+            sum(step.macs for step in steps),
+            arena_bytes,
+            source_crc,
+            tensors_at,
+            ops_at,
+            io_at,
+            data_at,
+            names_at,
+            len(places),
+            len(steps),
+            len(inputs),
+            len(outputs),
+            0,
+        )
+
+    program = bytearray(header(0))
+    for at, part in (
+        (tensors_at, tensors),
+        (ops_at, ops),
+        (io_at, io),
+        (data_at, content),
+        (names_at, names),
+    ):
+        program += bytes(at - len(program))
+        program += part
+    program[: _HEADER.size] = header(checksum(bytes(program[_CHECKED_FROM:])))
+    return bytes(program)
+
+
+def source_crc(program: bytes) -> int:
+    """CRC-32 of the ``.tflite`` that a program was made from."""
+    return int(_HEADER.unpack_from(program)[8])

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""C interface of pymlk.engine, for the loop."""
+
+from libc.stdint cimport int8_t, uint8_t
+
+from ._engine cimport mlk_diag, mlk_header, mlk_tensor
+
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t *mutex, const void *attributes)
+    int pthread_mutex_destroy(pthread_mutex_t *mutex)
+    int pthread_mutex_lock(pthread_mutex_t *mutex)
+    int pthread_mutex_unlock(pthread_mutex_t *mutex)
+
+
+cdef class Program:
+    cdef bytes _data
+    cdef const mlk_header *_header
+
+    cdef _refuse(self, mlk_diag diag)
+    cdef dict _describe(self, const mlk_tensor *tensor)
+
+
+cdef class _Block:
+    cdef void *_memory
+    cdef uint8_t *_start
+    cdef size_t _bytes
+
+
+cdef class _Tensor:
+    cdef object _owner
+    cdef void *_start
+    cdef const char *_format
+    cdef Py_ssize_t _item
+    cdef int _rank
+    cdef Py_ssize_t _shape[6]
+    cdef Py_ssize_t _strides[6]
+    cdef Py_ssize_t _total
+
+
+cdef class Quant:
+    cdef readonly double scale
+    cdef readonly int zero_point
+
+
+cdef struct Border:
+    # A float tensor of the host and the 8-bit tensor of the arena behind it.
+    float *host
+    uint8_t *quantised
+    Py_ssize_t elements
+    float scale
+    int zero_point
+    bint is_unsigned
+
+
+cdef class Model:
+    cdef readonly Program program
+    cdef readonly str backend
+    cdef readonly tuple inputs
+    cdef readonly tuple outputs
+    cdef readonly tuple input_quants
+    cdef readonly tuple output_quants
+    cdef _Block _arena
+    cdef object _other
+    cdef const void *_start
+    cdef uint8_t *_arena_start
+    cdef Border *_borders
+    cdef int _in_borders
+    cdef int _out_borders
+    cdef bint _release_gil
+    cdef pthread_mutex_t _lock
+
+    cdef _load(self, bytes data, str backend)
+    cdef _bind_tflite(self, bytes data)
+    cdef _bind_engine(self, Program program)
+    cdef _bind_tensor(self, const mlk_tensor *tensor, int *borders)
+    cdef void run(self) noexcept nogil
+    cdef void _clear(self) noexcept nogil
+    cdef int8_t *input_start(self, Py_ssize_t i) noexcept nogil
+    cdef int8_t *output_start(self, Py_ssize_t i) noexcept nogil

@@ -1,0 +1,616 @@
+# SPDX-License-Identifier: MIT
+"""Programs and models: the integer engine of ``kernel/engine`` in Python.
+
+A `Program` is verified once and never changes; a `Model` is a program (or, with
+the ``tflite`` back end, an interpreter) with memory of its own.
+"""
+
+import os
+
+from cpython.buffer cimport PyBUF_FORMAT
+from libc.math cimport roundf
+from libc.stdint cimport int8_t, uint8_t, uintptr_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from ._engine cimport (
+    MLK_ARENA_ALIGN,
+    MLK_FLOAT32,
+    MLK_UINT8,
+    mlk_diag,
+    mlk_header,
+    mlk_input_at,
+    mlk_op_at,
+    mlk_output_at,
+    mlk_program_run,
+    mlk_program_verify,
+    mlk_reason_text,
+    mlk_tensor,
+)
+
+from .errors import ModelError, UnsupportedOpError
+
+# Below this, giving up the GIL costs more than the inference itself.
+cdef enum:
+    GIL_MACS = 20000
+
+_DTYPES = {0: "FLOAT32", 3: "UINT8", 9: "INT8"}
+_MAGIC = b"MLKP"
+
+
+cdef class Quant:
+    """Quantisation of a tensor: ``real = scale * (q - zero_point)``.
+
+    Unpacks and compares like the tuple ``(scale, zero_point)``.
+
+    Parameters
+    ----------
+    scale : float
+        Real size of one step.
+    zero_point : int
+        The quantised value that stands for 0.0.
+
+    Attributes
+    ----------
+    scale, zero_point : float, int
+        As given.
+
+    Notes
+    -----
+    Thread safety: immutable.
+    """
+
+    def __init__(self, double scale, int zero_point):
+        self.scale = scale
+        self.zero_point = zero_point
+
+    def __iter__(self):
+        return iter((self.scale, self.zero_point))
+
+    def __eq__(self, other):
+        if not isinstance(other, (Quant, tuple)):
+            return NotImplemented
+        return tuple(self) == tuple(other)
+
+    def __hash__(self):
+        return hash(tuple(self))
+
+    def __repr__(self):
+        return f"Quant(scale={self.scale!r}, zero_point={self.zero_point})"
+
+
+# What a Program and a Model have that was never made: no operators, no arena.
+cdef mlk_header _EMPTY
+
+
+cdef double _scale(const mlk_tensor *tensor) noexcept nogil:
+    return (<const float *>&tensor.scale)[0]
+
+
+cdef class Program:
+    """A verified program, immutable and shareable.
+
+    Parameters
+    ----------
+    data : bytes-like
+        The program; kept by reference if it is `bytes`, else copied.
+
+    Attributes
+    ----------
+    arena_bytes : int
+        Memory that one running model needs for its activations.
+    macs : int
+        Multiply-accumulates of one inference.
+    source_crc : int
+        CRC-32 of the ``.tflite`` file it was made from.
+    ops : tuple of str
+        Operators by their TFLite names, in the order they run.
+
+    Raises
+    ------
+    ModelError
+        If the verifier refuses the bytes; the text says where and why.
+    UnsupportedOpError
+        If an operator is not built into this engine.
+
+    Thread safety
+    -------------
+    Immutable, share it freely.
+
+    Source
+    ------
+    ``kernel/engine/mlk_engine.h``.
+
+    Examples
+    --------
+    >>> Program(b"MLKP")
+    Traceback (most recent call last):
+        ...
+    pymlk.errors.ModelError: program refused: shorter than its header says (4 bytes)
+    """
+
+    def __cinit__(self):
+        self._data = b""
+        self._header = &_EMPTY
+
+    def __init__(self, data):
+        cdef mlk_diag diag
+        if self._header != &_EMPTY:
+            # a model may run on the bytes that would go
+            raise TypeError("a Program is made once and never changes")
+        # memoryview: bytes(5) would be five zeros
+        self._data = data if type(data) is bytes else bytes(memoryview(data))
+        cdef const char *start = self._data
+        cdef size_t size = len(self._data)
+        if mlk_program_verify(start, size, NULL, &diag) != 0:
+            self._refuse(diag)
+        self._header = <const mlk_header *>start
+
+    cdef _refuse(self, mlk_diag diag):
+        where = ""
+        if diag.op >= 0:
+            where += f"op[{diag.op}]: "
+        if diag.tensor >= 0:
+            where += f"tensor {diag.tensor}: "
+        text = (<bytes>mlk_reason_text(diag.reason)).decode()
+        message = f"program refused: {where}{text} ({len(self._data)} bytes)"
+        if "not built in" in text:
+            raise UnsupportedOpError(message, (f"op[{diag.op}]",))
+        raise ModelError(message)
+
+    @property
+    def arena_bytes(self):
+        return self._header.arena_bytes
+
+    @property
+    def macs(self):
+        return self._header.macs
+
+    @property
+    def source_crc(self):
+        return self._header.source_crc
+
+    @property
+    def ops(self):
+        return tuple(
+            _op_name(mlk_op_at(self._header, i).source)
+            for i in range(self._header.n_ops)
+        )
+
+    @property
+    def inputs(self):
+        """Descriptions of the inputs: name, dtype, shape, quantisation."""
+        return tuple(
+            self._describe(mlk_input_at(self._header, i))
+            for i in range(self._header.n_inputs)
+        )
+
+    @property
+    def outputs(self):
+        """Descriptions of the outputs: name, dtype, shape, quantisation."""
+        return tuple(
+            self._describe(mlk_output_at(self._header, i))
+            for i in range(self._header.n_outputs)
+        )
+
+    cdef dict _describe(self, const mlk_tensor *tensor):
+        start = self._header.names + tensor.name
+        return {
+            "name": self._data[start:self._data.index(b"\0", start)].decode(
+                "utf-8", "replace"
+            ),
+            "dtype": _DTYPES[tensor.host_dtype].lower(),
+            "shape": tuple(tensor.dims[i] for i in range(tensor.rank)),
+            "scale": _scale(tensor),
+            "zero_point": tensor.zero_point,
+        }
+
+    def __bytes__(self):
+        return self._data
+
+    def __len__(self):
+        return len(self._data)
+
+
+def _op_name(code):
+    """TFLite's name of an operator; the number for ones without a table."""
+    return _NAMES.get(code, f"operator {code}")
+
+
+# Only what the engine has: the whole table belongs to the compiler.
+_NAMES = {
+    0: "COPY",
+    9: "FULLY_CONNECTED",
+    14: "LOGISTIC",
+    19: "RELU",
+    20: "RELU_N1_TO_1",
+    21: "RELU6",
+    25: "SOFTMAX",
+    28: "TANH",
+    114: "QUANTIZE",
+}
+
+
+cdef class _Block:
+    """Zeroed, aligned memory that lives as long as somebody looks at it."""
+
+    def __cinit__(self, size_t size):
+        self._memory = calloc(1, size + MLK_ARENA_ALIGN)
+        if self._memory == NULL:
+            raise MemoryError(f"no {size} bytes for the arena")
+        self._start = <uint8_t *>(
+            (<uintptr_t>self._memory + MLK_ARENA_ALIGN - 1)
+            & ~<uintptr_t>(MLK_ARENA_ALIGN - 1)
+        )
+        self._bytes = size
+
+    def __dealloc__(self):
+        free(self._memory)
+
+
+cdef class _Tensor:
+    """Exports a tensor's memory through the buffer protocol."""
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        buffer.buf = self._start
+        buffer.obj = self
+        buffer.len = self._total
+        buffer.itemsize = self._item
+        buffer.readonly = 0
+        buffer.ndim = self._rank
+        buffer.format = <char *>self._format if flags & PyBUF_FORMAT else NULL
+        buffer.shape = self._shape
+        buffer.strides = self._strides
+        buffer.suboffsets = NULL
+        buffer.internal = NULL
+
+    def __releasebuffer__(self, Py_buffer *buffer):
+        pass
+
+
+cdef _Tensor _new_tensor(
+    object owner, void *start, const mlk_tensor *tensor, const char *form, int item
+):
+    cdef _Tensor result = _Tensor.__new__(_Tensor)
+    cdef Py_ssize_t stride = item
+    cdef int i
+    result._owner = owner
+    result._start = start
+    result._format = form
+    result._item = item
+    result._rank = tensor.rank
+    for i in range(tensor.rank - 1, -1, -1):
+        result._shape[i] = tensor.dims[i]
+        result._strides[i] = stride
+        stride *= tensor.dims[i]
+    result._total = stride
+    return result
+
+
+cdef void _quantise(const Border *border) noexcept nogil:  # hot
+    # AffineQuantize of tensorflow/lite/kernels/internal/reference/quantize.h,
+    # with what C leaves undefined (NaN, out of range) made the lowest value.
+    cdef int low = 0 if border.is_unsigned else -128
+    cdef int high = 255 if border.is_unsigned else 127
+    cdef Py_ssize_t i
+    cdef float scaled
+    cdef int q
+    for i in range(border.elements):
+        scaled = roundf(border.host[i] / border.scale)
+        if not (scaled > -1e6):
+            q = low
+        elif scaled > 1e6:
+            q = high
+        else:
+            q = <int>scaled + border.zero_point
+            q = low if q < low else high if q > high else q
+        border.quantised[i] = <uint8_t>q
+
+
+cdef void _dequantise(const Border *border) noexcept nogil:  # hot
+    # Dequantize of tensorflow/lite/kernels/internal/reference/dequantize.h
+    cdef Py_ssize_t i
+    cdef int q
+    for i in range(border.elements):
+        if border.is_unsigned:
+            q = border.quantised[i]
+        else:
+            q = (<int8_t *>border.quantised)[i]
+        border.host[i] = <float>(<double>border.scale * (q - border.zero_point))
+
+
+def _read(source):
+    """The bytes of a model and a name for error messages."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source), "model"
+    path = os.fspath(source)
+    try:
+        with open(path, "rb") as file:
+            return file.read(), os.fsdecode(path)
+    except IsADirectoryError as error:
+        raise ModelError(f"{path}: is a directory, expected a model file") from error
+
+
+cdef class Model:
+    """A model with memory of its own: write ``input``, ``invoke()``, read ``output``.
+
+    Parameters
+    ----------
+    source : str, os.PathLike or bytes-like
+        A quantised ``.tflite`` model or a program (``.mlk``): a path, or the bytes.
+    backend : {"auto", "engine", "tflite"}
+        ``engine`` runs pymlk's own engine; ``tflite`` runs tflite-runtime or LiteRT
+        (extra ``tflite``); ``auto`` takes the engine where it supports every operator,
+        else ``tflite``, with a `FallbackNotice` warning that names the operators.
+
+    Attributes
+    ----------
+    input, output : memoryview
+        The first input and output: the tensor's shape and dtype (int8; uint8 or
+        float32 where the model's own border is that), on memory that the model owns and
+        never moves. An input keeps its value from one call to the next.
+    inputs, outputs : tuple of memoryview
+        All of them.
+    input_quant, output_quant : Quant
+        Scale and zero point of the first input and output.
+    input_quants, output_quants : tuple of Quant
+        All of them.
+    backend : str
+        ``"engine"`` or ``"tflite"``.
+    arena_bytes : int
+        Bytes of activations; 0 where the ``tflite`` back end keeps them to itself.
+    macs : int
+        Multiply-accumulates of one call; 0 where that is not known.
+    ops : tuple of str
+        Operators that run, by their TFLite names.
+    program : Program or None
+        What the engine runs.
+
+    Raises
+    ------
+    ModelError
+        If the file is no model, damaged, float-only or from a newer TFLite.
+    UnsupportedOpError
+        If ``backend="engine"`` and an operator is missing.
+    OSError
+        If the file cannot be read.
+
+    Thread safety
+    -------------
+    Calls to `invoke` of one model are serialised; who writes inputs or
+    reads outputs meanwhile sees them half done, so threads should have a model each
+    (they may share the `Program`). Large models run without the GIL.
+
+    Examples
+    --------
+    >>> model = Model("models/readahead/model.tflite")
+    >>> model.backend, model.input.format
+    ('engine', 'b')
+    >>> model.invoke()
+    """
+
+    def __cinit__(self):
+        self._borders = NULL
+        self._start = &_EMPTY
+        pthread_mutex_init(&self._lock, NULL)
+
+    def __init__(self, source, backend="auto"):
+        if self.backend is not None:
+            raise TypeError("a Model is made once; make another one")
+        if backend not in ("auto", "engine", "tflite"):
+            raise ValueError(
+                f"backend {backend!r} found, 'auto', 'engine' or 'tflite' expected"
+            )
+        if isinstance(source, Program):
+            if backend == "tflite":
+                raise ModelError("a program runs on the engine, not on tflite")
+            self._bind_engine(source)
+            return
+        data, name = _read(source)
+        try:
+            self._load(data, backend)
+        except UnsupportedOpError as error:
+            raise UnsupportedOpError(f"{name}: {error}", error.operators) from None
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}") from None
+
+    def __dealloc__(self):
+        free(self._borders)
+        pthread_mutex_destroy(&self._lock)
+
+    cdef _load(self, bytes data, str backend):
+        if data[:4] == _MAGIC:
+            if backend == "tflite":
+                raise ModelError("a program runs on the engine, not on tflite")
+            self._bind_engine(Program(data))
+            return
+        try:
+            from .compile import compile_model, read_quantised
+        except ModuleNotFoundError as error:
+            raise ModelError(
+                "a program expected: the compiler is not in this installation "
+                f"(no module {error.name})"
+            ) from error
+
+        if backend == "tflite":
+            read_quantised(data)
+            self._bind_tflite(data)
+            return
+        try:
+            self._bind_engine(Program(compile_model(data)))
+        except UnsupportedOpError as error:
+            if backend == "engine":
+                raise
+            try:
+                from .tflite import notice
+            except ModuleNotFoundError:
+                # Kconfig can leave the back end out
+                raise error from None
+
+            notice(error.operators)
+            self._bind_tflite(data)
+
+    cdef _bind_tflite(self, bytes data):
+        try:
+            from .tflite import Interpreter
+        except ModuleNotFoundError as error:
+            raise ModelError(
+                "the back end tflite is not in this installation"
+            ) from error
+
+        self._other = Interpreter(data)
+        self.inputs, self.outputs = self._other.inputs, self._other.outputs
+        self.input_quants = tuple(Quant(*q) for q in self._other.input_quants)
+        self.output_quants = tuple(Quant(*q) for q in self._other.output_quants)
+        self.backend = "tflite"
+
+    cdef _bind_engine(self, Program program):
+        cdef const mlk_header *header = program._header
+        cdef int count = header.n_inputs + header.n_outputs
+        self.program = program
+        self._start = <const void *>header
+        self._arena = _Block(header.arena_bytes)
+        self._arena_start = self._arena._start
+        self._release_gil = header.macs > GIL_MACS
+        self._in_borders = self._out_borders = 0
+        free(self._borders)
+        self._borders = <Border *>calloc(count, sizeof(Border))
+        if self._borders == NULL:
+            raise MemoryError("no memory for the model's border")
+        inputs, outputs = [], []
+        for i in range(header.n_inputs):
+            inputs.append(
+                self._bind_tensor(mlk_input_at(header, i), &self._in_borders)
+            )
+        for i in range(header.n_outputs):
+            outputs.append(
+                self._bind_tensor(mlk_output_at(header, i), &self._out_borders)
+            )
+        self.inputs, self.outputs = tuple(inputs), tuple(outputs)
+        self.input_quants = tuple(
+            Quant(q["scale"], q["zero_point"]) for q in program.inputs
+        )
+        self.output_quants = tuple(
+            Quant(q["scale"], q["zero_point"]) for q in program.outputs
+        )
+        self.backend = "engine"
+
+    cdef _bind_tensor(self, const mlk_tensor *tensor, int *borders):
+        # inputs come first, so a border's place is behind all before it
+        cdef uint8_t *start = self._arena_start + tensor.offset
+        cdef bint is_unsigned = tensor.dtype == MLK_UINT8
+        cdef const char *form
+        cdef _Block host
+        cdef Border *border
+        if tensor.host_dtype != MLK_FLOAT32:
+            form = b"B" if is_unsigned else b"b"
+            return memoryview(_new_tensor(self._arena, start, tensor, form, 1))
+        host = _Block(tensor.bytes * sizeof(float))
+        border = &self._borders[self._in_borders + self._out_borders]
+        border.host = <float *>host._start
+        border.quantised = start
+        border.elements = tensor.bytes
+        border.scale = <float>_scale(tensor)
+        border.zero_point = tensor.zero_point
+        border.is_unsigned = is_unsigned
+        borders[0] += 1
+        return memoryview(_new_tensor(host, host._start, tensor, b"f", 4))
+
+    cdef void run(self) noexcept nogil:  # hot
+        cdef int i
+        for i in range(self._in_borders):
+            _quantise(&self._borders[i])
+        mlk_program_run(self._start, self._arena_start)
+        for i in range(self._in_borders, self._in_borders + self._out_borders):
+            _dequantise(&self._borders[i])
+
+    cdef int8_t *input_start(self, Py_ssize_t i) noexcept nogil:  # hot
+        return <int8_t *>self._arena_start + mlk_input_at(
+            <const mlk_header *>self._start, <unsigned int>i
+        ).offset
+
+    cdef int8_t *output_start(self, Py_ssize_t i) noexcept nogil:  # hot
+        return <int8_t *>self._arena_start + mlk_output_at(
+            <const mlk_header *>self._start, <unsigned int>i
+        ).offset
+
+    def invoke(self):
+        """Run the model once: from its inputs to its outputs.
+
+        Raises
+        ------
+        ModelError
+            Only with the ``tflite`` back end, if the interpreter fails.
+
+        Thread safety
+        -------------
+        Calls of one model are serialised. The engine allocates nothing.
+        """
+        if self._other is not None:
+            self._other.invoke()
+        elif self._release_gil:
+            with nogil:
+                pthread_mutex_lock(&self._lock)
+                self.run()
+                pthread_mutex_unlock(&self._lock)
+        else:
+            self.run()
+
+    def reset(self):
+        """Forget all state: inputs, outputs and variables are as after loading.
+
+        Thread safety
+        -------------
+        Serialised with `invoke`.
+        """
+        if self._other is not None:
+            self._other.reset()
+        elif self._release_gil:
+            with nogil:
+                pthread_mutex_lock(&self._lock)
+                self._clear()
+                pthread_mutex_unlock(&self._lock)
+        else:
+            self._clear()
+
+    cdef void _clear(self) noexcept nogil:
+        cdef int i
+        memset(
+            self._arena_start, 0, (<const mlk_header *>self._start).arena_bytes
+        )
+        for i in range(self._in_borders + self._out_borders):
+            memset(
+                self._borders[i].host, 0,
+                <size_t>self._borders[i].elements * sizeof(float),
+            )
+
+    @property
+    def input(self):
+        return self.inputs[0]
+
+    @property
+    def output(self):
+        return self.outputs[0]
+
+    @property
+    def input_quant(self):
+        return self.input_quants[0]
+
+    @property
+    def output_quant(self):
+        return self.output_quants[0]
+
+    @property
+    def arena_bytes(self):
+        return self.program.arena_bytes if self.program is not None else 0
+
+    @property
+    def macs(self):
+        return self.program.macs if self.program is not None else 0
+
+    @property
+    def ops(self):
+        return self.program.ops if self.program is not None else self._other.ops
+
+    def __repr__(self):
+        return f"<pymlk.Model {self.backend}, {len(self.ops)} operators>"

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: MIT
+"""Features: from two snapshots to a model's int8 input row.
+
+Each feature is one value (``value``, ``delta``, ``rate``, ``ratio`` or
+``delta_ratio`` of fields), then optionally ``log2``, ``ema`` and ``clip`` in that
+order, then standardised with the training's mean and deviation and quantised
+with the scale and zero point of the model's input.
+"""
+
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_WRITABLE
+from libc.math cimport fabs, log1p, round
+from libc.stdint cimport int8_t, int64_t, uint8_t
+from libc.stdlib cimport calloc, free
+
+KINDS = ("value", "delta", "rate", "ratio", "delta_ratio")
+
+cdef enum:
+    VALUE
+    DELTA
+    RATE
+    RATIO
+    DELTA_RATIO
+
+cdef double LOG2_E = 1.4426950408889634
+cdef const char *_DOUBLE = b"d"
+
+
+cdef inline bint _is_valid(const uint8_t *valid, Py_ssize_t i) noexcept nogil:  # hot
+    return (valid[i >> 3] >> (i & 7)) & 1
+
+
+cdef inline bint _needs_before(int kind) noexcept nogil:  # hot
+    return kind == DELTA or kind == RATE or kind == DELTA_RATIO
+
+
+cdef inline double _ratio(double a, double b) noexcept nogil:  # hot
+    # Nothing happened: by definition 0, never a division by zero.
+    return a / b if b != 0.0 else 0.0
+
+
+cdef double _raw(
+    const Feature *f, const int64_t *row, const int64_t *before, double seconds
+) noexcept nogil:  # hot
+    cdef double now = <double>row[f.field] * f.field_scale
+    cdef double over = <double>row[f.over] * f.over_scale
+    if f.kind == VALUE:
+        return now
+    if f.kind == RATIO:
+        return _ratio(now, over)
+    cdef double change = <double>(row[f.field] - before[f.field]) * f.field_scale
+    if f.kind == DELTA:
+        return change
+    if f.kind == RATE:
+        return _ratio(change, seconds)
+    return _ratio(change, <double>(row[f.over] - before[f.over]) * f.over_scale)
+
+
+cdef double _shape_value(Feature *f, double x) noexcept nogil:  # hot
+    if f.log2:
+        # of 1 + |x|, with the sign kept: defined for every x
+        x = (log1p(fabs(x)) if x >= 0 else -log1p(fabs(x))) * LOG2_E
+    if f.alpha < 1.0:
+        f.average = x if not f.started else f.average + f.alpha * (x - f.average)
+        f.started = True
+        x = f.average
+    return f.low if x < f.low else f.high if x > f.high else x
+
+
+cdef class Features:
+    """The features of one device, bound to the places of its fields in a row.
+
+    Parameters
+    ----------
+    features : list of dict
+        As in a policy: ``name``, ``kind``, ``field``, ``over``, ``log2``, ``ema``,
+        ``clip``, ``mean``, ``std``.
+    fields : dict of str to tuple of (int, int)
+        For each field name its place in the row and its fixed-point scale.
+    in_scale : float
+        Scale of the model's input.
+    in_zero : int
+        Zero point of the model's input.
+
+    Attributes
+    ----------
+    n : int
+        Number of features.
+    names : tuple of str
+        Their names.
+
+    Raises
+    ------
+    KeyError
+        If a feature names a field that is not in `fields`.
+    ValueError
+        If a kind is unknown.
+
+    Notes
+    -----
+    The buffer protocol gives the last computed values before standardisation, as
+    float64 of shape (n,), owned by this object.
+
+    Thread safety
+    -------------
+    None; one thread computes.
+
+    Examples
+    --------
+    >>> f = Features([{"name": "kb", "kind": "delta", "field": "s"}], {"s": (0, 1)})
+    >>> f.step([100], [60], 1.0)
+    (0, b'(')
+    >>> memoryview(f).tolist()
+    [40.0]
+    """
+
+    def __cinit__(self, list features, dict fields, double in_scale=1.0, int in_zero=0):
+        self.n = len(features)
+        self._in_scale = in_scale
+        self._in_zero = in_zero
+        self._items = <Feature *>calloc(self.n + 1, sizeof(Feature))
+        self._values = <double *>calloc(self.n + 1, sizeof(double))
+        if self._items == NULL or self._values == NULL:
+            raise MemoryError("no memory for features")
+        self._shape[0] = self.n
+        self._strides[0] = sizeof(double)
+        self.names = tuple(feature["name"] for feature in features)
+        for i, feature in enumerate(features):
+            self._set(i, feature, fields)
+
+    cdef _set(self, Py_ssize_t i, dict feature, dict fields):
+        cdef Feature *f = &self._items[i]
+        kind = feature["kind"]
+        if kind not in KINDS:
+            raise ValueError(f"feature kind {kind!r} found, one of {KINDS} expected")
+        f.kind = KINDS.index(kind)
+        place, scale = fields[feature["field"]]
+        f.field, f.field_scale = place, 1.0 / scale
+        place, scale = fields[feature.get("over") or feature["field"]]
+        f.over, f.over_scale = place, 1.0 / scale
+        f.log2 = bool(feature.get("log2", False))
+        f.alpha = feature.get("ema") or 1.0
+        f.low, f.high = feature.get("clip") or (-1e300, 1e300)
+        f.mean = feature.get("mean", 0.0)
+        f.std = feature.get("std", 1.0)
+
+    def __dealloc__(self):
+        free(self._items)
+        free(self._values)
+
+    cdef int compute(
+        self,
+        const int64_t *row,
+        const int64_t *before,
+        const uint8_t *valid,
+        const uint8_t *valid_before,
+        double seconds,
+        int8_t *out,
+    ) noexcept nogil:  # hot
+        """Fill the values and the int8 row; READY, WARMING or INVALID."""
+        cdef Py_ssize_t i
+        cdef Feature *f
+        cdef double q
+        for i in range(self.n):
+            f = &self._items[i]
+            if not (_is_valid(valid, f.field) and _is_valid(valid, f.over)):
+                return INVALID
+            if _needs_before(f.kind) and not (
+                seconds > 0
+                and _is_valid(valid_before, f.field)
+                and _is_valid(valid_before, f.over)
+            ):
+                return WARMING
+        for i in range(self.n):
+            f = &self._items[i]
+            self._values[i] = _shape_value(f, _raw(f, row, before, seconds))
+            q = round((self._values[i] - f.mean) / f.std / self._in_scale)
+            q += self._in_zero
+            out[i] = <int8_t>(-128 if q < -128 else 127 if q > 127 else <int>q)
+        return READY
+
+    def step(self, row, before, double seconds):
+        """Compute from two whole rows of valid fields: for recipes and tests.
+
+        Parameters
+        ----------
+        row, before : sequence of int
+            The later and the earlier snapshot.
+        seconds : float
+            Time between them; 0 if there is no earlier one.
+
+        Returns
+        -------
+        tuple of (int, bytes)
+            0 if ready (1 while warming up), and the int8 row.
+
+        Thread safety
+        -------------
+        None; the averages (``ema``) move on with each call.
+        """
+        cdef int64_t now[64]
+        cdef int64_t then[64]
+        cdef uint8_t all_valid[8]
+        cdef int8_t out[64]
+        cdef Py_ssize_t i
+        if len(row) != len(before) or len(row) > 64 or self.n > 64:
+            raise ValueError(
+                f"rows of {len(row)} and {len(before)} fields found, two equal ones of "
+                "at most 64 expected"
+            )
+        for i in range(len(row)):
+            now[i], then[i] = row[i], before[i]
+        for i in range(8):
+            all_valid[i] = 255
+        for i in range(self.n):
+            if self._items[i].field >= len(row) or self._items[i].over >= len(row):
+                raise ValueError(f"feature {self.names[i]} needs a longer row")
+        state = self.compute(now, then, all_valid, all_valid, seconds, out)
+        return state, (<char *>out)[:self.n]
+
+    def reset(self):
+        """Forget the averages.
+
+        Thread safety
+        -------------
+        None.
+        """
+        for i in range(self.n):
+            self._items[i].started = False
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        if flags & PyBUF_WRITABLE:
+            raise BufferError("feature values are read-only")
+        buffer.buf = self._values
+        buffer.obj = self
+        buffer.len = self.n * sizeof(double)
+        buffer.itemsize = sizeof(double)
+        buffer.readonly = 1
+        buffer.ndim = 1
+        buffer.format = <char *>_DOUBLE if flags & PyBUF_FORMAT else NULL
+        buffer.shape = self._shape
+        buffer.strides = self._strides
+        buffer.suboffsets = NULL
+        buffer.internal = NULL
+
+    def __releasebuffer__(self, Py_buffer *buffer):
+        pass

@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: MIT
+"""Read, check and prepare a policy: one TOML file and the model that it names.
+
+This module is needed once, before a loop starts: `pymlk.isolate` runs it in a child
+process, so that a long-lived loop carries neither the validation library nor the
+compiler.
+"""
+
+import os
+import re
+import tomllib
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from .attrs import AttrSet
+from .compile import compile_model
+from .engine import Program
+from .errors import FieldSyntaxError, ModelError, PolicyError
+
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)]
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+Positive = Annotated[float, Meta(gt=0.0)]
+NotNegative = Annotated[float, Meta(ge=0.0)]
+
+
+class ModelPart(Struct, forbid_unknown_fields=True):
+    """The model: a ``.tflite`` file or a program, beside the policy."""
+
+    file: str
+
+
+class Feature(Struct, forbid_unknown_fields=True):
+    """One feature; see `pymlk.features`."""
+
+    name: Name
+    kind: Literal["value", "delta", "rate", "ratio", "delta_ratio"]
+    field: str
+    over: str | None = None
+    log2: bool = False
+    ema: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
+    clip: tuple[float, float] | None = None
+    mean: float = 0.0
+    std: Positive = 1.0
+
+
+class Knob(Struct, forbid_unknown_fields=True):
+    """What a recommendation changes; the model's output i stands for values[i]."""
+
+    path: str
+    values: Annotated[list[int], Meta(min_length=2, max_length=64)]
+    default: int
+    unit: str = ""
+
+
+class Objective(Struct, forbid_unknown_fields=True):
+    """The field whose rate the policy is meant to raise."""
+
+    maximise: str
+
+
+class Activity(Struct, forbid_unknown_fields=True):
+    """Below this rate per second of a field nothing is decided."""
+
+    field: str
+    rate: NotNegative
+
+
+class Guard(Struct, forbid_unknown_fields=True):
+    """Limits of what may be changed; see `pymlk.guard`."""
+
+    min_confidence: Fraction = 0.5
+    max_step: Annotated[int, Meta(ge=1, le=64)] = 1
+    min_interval_s: NotNegative = 1.0
+    settle: Annotated[int, Meta(ge=1, le=1000)] = 1
+    deadline_us: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
+    min_activity: Activity | None = None
+
+
+class Policy(Struct, forbid_unknown_fields=True):
+    """One policy file."""
+
+    name: Name
+    model: ModelPart
+    fields: Annotated[dict[Name, str], Meta(min_length=1, max_length=64)]
+    feature: Annotated[list[Feature], Meta(min_length=1, max_length=64)]
+    knob: Knob
+    description: str = ""
+    devices: str | None = None
+    skip: list[str] = []
+    interval_ms: Annotated[int, Meta(ge=1, le=3_600_000)] = 1000
+    objective: Objective | None = None
+    guard: Guard = msgspec.field(default_factory=Guard)
+
+
+def _shipped() -> str:
+    """The folder of the shipped models; in a checkout it is beside the package."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    installed = os.path.join(here, "models")
+    beside = os.path.join(os.path.dirname(here), "models")
+    return installed if os.path.isdir(installed) else beside
+
+
+def find_policy(name: str) -> str:
+    """Find a policy file: a path, a folder that holds one, or a shipped one's name.
+
+    Parameters
+    ----------
+    name : str
+        As the user gave it.
+
+    Returns
+    -------
+    str
+        Path of the TOML file.
+
+    Raises
+    ------
+    PolicyError
+        If there is none.
+
+    Thread safety
+    -------------
+    Reads the file system only.
+    """
+    if os.path.isdir(name):
+        name = os.path.join(name, "policy.toml")
+    if os.path.exists(name):
+        return name
+    shipped = _shipped()
+    path = os.path.join(shipped, name, "policy.toml")
+    if os.sep not in name and os.path.exists(path):
+        return path
+    known = sorted(
+        entry
+        for entry in (os.listdir(shipped) if os.path.isdir(shipped) else [])
+        if os.path.exists(os.path.join(shipped, entry, "policy.toml"))
+    )
+    raise PolicyError(
+        f"{name}: no such file and no shipped policy; shipped are: "
+        f"{', '.join(known) or 'none'}"
+    )
+
+
+def _parse(path: str) -> Policy:
+    try:
+        with open(path, "rb") as file:
+            raw = tomllib.load(file)
+    except tomllib.TOMLDecodeError as error:
+        raise PolicyError(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise PolicyError(f"{path}: is no UTF-8 text: {error}") from error
+    try:
+        return msgspec.convert(raw, Policy)
+    except msgspec.ValidationError as error:
+        raise PolicyError(_explain(path, raw, str(error))) from error
+
+
+def _explain(path: str, raw: Any, text: str) -> str:
+    """Turn ``Expected `int` - at `$.guard.settle``` into file, key, found, expected."""
+    what, _, where = text.partition(" - at `$.")
+    key = where.rstrip("`")
+    found = raw
+    for part in re.findall(r"[^.\[\]]+", key):
+        try:
+            found = found[int(part)] if isinstance(found, list) else found[part]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return f"{path}: {key}: {what}"
+    if not key or isinstance(found, dict):
+        return f"{path}: {key + ': ' if key else ''}{what}"
+    return f"{path}: {key}: {what}; found {found!r}"
+
+
+class _Checker:
+    """What the types cannot say."""
+
+    def __init__(self, path: str, policy: Policy) -> None:
+        self.path = path
+        self.policy = policy
+
+    def refuse(self, key: str, text: str) -> None:
+        raise PolicyError(f"{self.path}: {key}: {text}")
+
+    def field(self, key: str, name: str) -> None:
+        if name not in self.policy.fields:
+            self.refuse(
+                key,
+                f"field {name!r} found, one of [fields] expected: "
+                f"{', '.join(self.policy.fields)}",
+            )
+
+    def spec(self, key: str, spec: str) -> None:
+        """A field's syntax; `{device}` must have something to stand for."""
+        if "{device}" in spec and self.policy.devices is None:
+            self.refuse(key, f"{spec!r} names {{device}}, but `devices` is not set")
+        path = spec.replace("{device}", "/device")
+        if any(c in path.partition("[")[0] for c in "*?"):
+            self.refuse(key, f"{spec!r}: wildcards belong into `devices`")
+        try:
+            AttrSet([path], root="/nonexistent").close()
+        except FieldSyntaxError as error:
+            self.refuse(key, str(error))
+
+    def check(self) -> None:
+        policy = self.policy
+        for name, spec in policy.fields.items():
+            self.spec(f"fields.{name}", spec)
+        self.spec("knob.path", policy.knob.path)
+        self.devices()
+        self.features()
+        self.knob()
+        if policy.objective is not None:
+            self.field("objective.maximise", policy.objective.maximise)
+        if policy.guard.min_activity is not None:
+            self.field("guard.min_activity.field", policy.guard.min_activity.field)
+
+    def devices(self) -> None:
+        devices = self.policy.devices
+        if devices is None:
+            return
+        folder, _, _ = devices.rpartition("/")
+        if not devices.startswith("/") or any(c in folder for c in "*?"):
+            self.refuse(
+                "devices",
+                f"{devices!r} found, expected an absolute path with wildcards in its "
+                "last part only",
+            )
+        if "{device}" not in self.policy.knob.path:
+            self.refuse(
+                "knob.path",
+                f"{self.policy.knob.path!r} found, expected a path with {{device}}: "
+                "each device has its own knob",
+            )
+
+    def features(self) -> None:
+        names = set()
+        for i, feature in enumerate(self.policy.feature):
+            key = f"feature[{i}]"
+            if feature.name in names:
+                self.refuse(f"{key}.name", f"{feature.name!r} is there twice")
+            names.add(feature.name)
+            self.field(f"{key}.field", feature.field)
+            if feature.kind.endswith("ratio"):
+                if feature.over is None:
+                    self.refuse(f"{key}.over", f"missing: a {feature.kind} needs it")
+                else:
+                    self.field(f"{key}.over", feature.over)
+            elif feature.over is not None:
+                self.refuse(f"{key}.over", f"means nothing for a {feature.kind}")
+            if feature.clip is not None and feature.clip[0] >= feature.clip[1]:
+                self.refuse(
+                    f"{key}.clip", f"{list(feature.clip)} found, expected low < high"
+                )
+
+    def knob(self) -> None:
+        values = self.policy.knob.values
+        if values != sorted(set(values)):
+            self.refuse("knob.values", f"{values} found, expected ascending values")
+        if self.policy.knob.default not in values:
+            self.refuse(
+                "knob.default",
+                f"{self.policy.knob.default} found, expected one of {values}",
+            )
+
+    def model(self, program: Program) -> None:
+        """The model must fit the features, the knob, and what confidence means."""
+        inputs, outputs = program.inputs, program.outputs
+        if len(inputs) != 1 or len(outputs) != 1:
+            self.refuse(
+                "model.file",
+                f"a model of {len(inputs)} inputs and {len(outputs)} outputs found, "
+                "expected one each",
+            )
+        for what, tensor, count in (
+            ("features", inputs[0], len(self.policy.feature)),
+            ("knob values", outputs[0], len(self.policy.knob.values)),
+        ):
+            size = 1
+            for dim in tensor["shape"]:
+                size *= dim
+            if size != count or tensor["dtype"] != "int8":
+                self.refuse(
+                    "model.file",
+                    f"tensor {tensor['name']!r} is {tensor['dtype']} of {size}, "
+                    f"expected int8 of {count}: one for each of the {what}",
+                )
+        scale, zero = outputs[0]["scale"], outputs[0]["zero_point"]
+        if (-128 - zero) * scale < -0.01 or (127 - zero) * scale > 1.01:
+            self.refuse(
+                "model.file",
+                "its output is no confidence from 0 to 1: end it with SOFTMAX or "
+                "LOGISTIC",
+            )
+
+
+def _program(checker: _Checker, folder: str, name: str) -> bytes:
+    path = os.path.join(folder, name)
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+        program = data if data[:4] == b"MLKP" else compile_model(data)
+        checker.model(Program(program))
+        return program
+    except OSError as error:
+        raise PolicyError(
+            f"{checker.path}: model.file: {path}: {error.strerror}"
+        ) from error
+    except ModelError as error:
+        raise PolicyError(f"{checker.path}: model.file: {path}: {error}") from error
+
+
+def load(name: str) -> dict[str, Any]:
+    """Load a policy and make its program.
+
+    Parameters
+    ----------
+    name : str
+        A path, a folder, or the name of a shipped policy.
+
+    Returns
+    -------
+    dict
+        The plan for a `pymlk.loop.Loop`: plain values only, owned by the caller.
+
+    Raises
+    ------
+    PolicyError
+        If the policy or its model cannot be used; the text names file and key, what was
+        found and what was expected.
+
+    Thread safety
+    -------------
+    Pure function of the files.
+
+    Examples
+    --------
+    >>> load("readahead")["knob"]["values"]
+    [8, 32, 128, 512, 2048]
+    """
+    path = find_policy(name)
+    try:
+        policy = _parse(path)
+    except OSError as error:
+        raise PolicyError(f"{path}: {error.strerror}") from error
+    checker = _Checker(path, policy)
+    checker.check()
+    plan: dict[str, Any] = msgspec.to_builtins(policy)
+    activity = policy.guard.min_activity
+    plan["guard"]["min_activity"] = activity and (activity.field, activity.rate)
+    plan["objective"] = policy.objective and policy.objective.maximise
+    plan["features"] = plan.pop("feature")
+    plan["file"] = path
+    plan["program"] = _program(checker, os.path.dirname(path), policy.model.file)
+    return plan

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""Extensions and the parts that .config (Kconfig) leaves out; no metadata here."""
+
+import os
+from glob import glob
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Distribution, Extension, setup
+from setuptools.command.build_py import build_py
+
+
+def switched_on(path):
+    """The symbols that a Kconfig result sets; None without one: all are on."""
+    if not os.path.exists(path):
+        return None
+    with open(path) as file:
+        pairs = [line.strip().partition("=") for line in file]
+    return {name.removeprefix("CONFIG_") for name, _, value in pairs if value == "y"}
+
+
+ON = switched_on(os.environ.get("PYMLK_CONFIG") or ".config")
+ANNOTATE = os.environ.get("PYMLK_ANNOTATE")  # folder for Cython's HTML reports
+DEBUG = os.environ.get("PYMLK_DEBUG") == "1"
+OPERATORS = ("LUT", "FULLY_CONNECTED", "SOFTMAX")
+# What each symbol brings: packages, modules, and the requirements only it has.
+PARTS = {
+    "PYMLK_COMPILER": (["pymlk.compile"], ["pymlk.write"], ["flatbuffers"]),
+    "PYMLK_TFLITE": ([], ["pymlk.tflite"], []),
+    "PYMLK_LOOP": (
+        [],
+        [
+            "pymlk.devices",
+            "pymlk.features",
+            "pymlk.guard",
+            "pymlk.isolate",
+            "pymlk.journal",
+            "pymlk.loop",
+            "pymlk.policy",
+        ],
+        ["msgspec"],
+    ),
+    "PYMLK_CLI": (["pymlk.cli"], ["pymlk.__main__"], []),
+    "PYMLK_MODELS": (["pymlk.models", "pymlk.models.readahead"], [], []),
+}
+
+
+def is_off(symbol):
+    return ON is not None and symbol not in ON
+
+
+GONE = [PARTS[symbol] for symbol in PARTS if is_off(symbol)]
+GONE_PACKAGES = {name for packages, _, _ in GONE for name in packages}
+GONE_MODULES = {name for _, modules, _ in GONE for name in modules}
+GONE_REQUIRES = {name for _, _, requires in GONE for name in requires}
+
+
+class ChosenDistribution(Distribution):
+    """Takes out of setup.cfg what is switched off."""
+
+    def parse_config_files(self, *args, **options):
+        super().parse_config_files(*args, **options)
+        self.packages = [p for p in self.packages or () if p not in GONE_PACKAGES]
+        # setuptools keeps both, and the metadata is written from the second
+        self.metadata.install_requires = self.install_requires = [
+            text
+            for text in self.install_requires
+            if not text.startswith(tuple(GONE_REQUIRES))
+        ]
+        if is_off("PYMLK_TFLITE"):
+            for kept in (self, self.metadata):
+                kept.extras_require.pop("tflite", None)
+            self.metadata.provides_extras.pop("tflite", None)
+        if is_off("PYMLK_CLI"):
+            self.entry_points = {}
+
+
+class ChosenModules(build_py):
+    """Leaves out switched-off modules, models' recipes, and what an old build left."""
+
+    def run(self):
+        keep = {
+            self.get_finalized_command("build_ext").get_ext_filename(e.name)
+            for e in self.distribution.ext_modules
+        }
+        package = Path(self.build_lib, "pymlk")
+        for path in [p for p in package.rglob("*") if p.is_file()]:
+            if str(path.relative_to(self.build_lib)) not in keep:
+                path.unlink()
+        super().run()
+
+    def find_package_modules(self, package, package_dir):
+        modules = super().find_package_modules(package, package_dir)
+        if package.startswith("pymlk.models"):
+            return [m for m in modules if m[1] == "__init__"]
+        return [m for m in modules if f"{m[0]}.{m[1]}" not in GONE_MODULES]
+
+    def find_data_files(self, package, src_dir):
+        # .pyi and .pxd of a module that is not there
+        return [
+            path
+            for path in super().find_data_files(package, src_dir)
+            if f"{package}.{Path(path).stem}" not in GONE_MODULES
+        ]
+
+
+# setuptools compares times, not flags: a file that changes with the flags makes a
+# new .config rebuild what it touches, and only that.
+macros = [(f"MLK_CONFIG_{op}", "0") for op in OPERATORS if is_off(f"MLK_OP_{op}")]
+flags = Path("build", "engine-flags")
+if not flags.exists() or flags.read_text() != repr((macros, DEBUG)):
+    flags.parent.mkdir(exist_ok=True)
+    flags.write_text(repr((macros, DEBUG)))
+
+
+def extension(path):
+    """Every .pyx is one extension; the engine also has its C sources."""
+    name = "pymlk." + Path(path).stem
+    is_engine = name == "pymlk.engine"
+    return Extension(
+        name,
+        [path, *(sorted(glob("kernel/engine/mlk_*.c")) if is_engine else ())],
+        include_dirs=["kernel/engine"],
+        define_macros=macros if is_engine else [],
+        libraries=["m"],
+        depends=["setup.py", *glob("kernel/engine/*.h"), *glob("pymlk/*.h")]
+        + [str(flags)] * is_engine,
+        extra_compile_args=["-O3", "-g0", "-std=gnu11", "-fvisibility=hidden"],
+        extra_link_args=["-Wl,-s"],
+    )
+
+
+extensions = [extension(path) for path in sorted(glob("pymlk/*.pyx"))]
+setup(
+    distclass=ChosenDistribution,
+    cmdclass={"build_py": ChosenModules},
+    options={"build_ext": {"parallel": os.cpu_count()}},
+    ext_modules=cythonize(
+        [e for e in extensions if e.name not in GONE_MODULES],
+        build_dir=ANNOTATE or ("build/cython-debug" if DEBUG else "build/cython"),
+        annotate=bool(ANNOTATE),
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": DEBUG,
+            "wraparound": False,
+            "initializedcheck": DEBUG,
+            "cdivision": True,
+            "auto_pickle": False,
+            "embedsignature": True,
+        },
+    ),
+)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""Whole models from elsewhere, with recorded and live references."""
+
+import warnings
+
+import pytest
+from helpers.reference import (
+    SUPPORTED,
+    Reference,
+    assert_same,
+    contents,
+    describe,
+    fill,
+    manifest,
+    model_path,
+    need_data,
+    need_numpy,
+    need_tflite,
+    operators,
+    random_inputs,
+)
+
+from pymlk import Model, ModelError, UnsupportedOpError
+from pymlk.tflite import FallbackNotice
+
+ENTRIES = manifest("models")
+OURS = [e for e in ENTRIES if e["cls"] == "int8" and operators(e) <= SUPPORTED]
+# A tensor of it has scales in a form newer than tflite-runtime 2.14 and no data: the
+# runtime would abort on it, so it must not get that far.
+NEWER = [e for e in ENTRIES if e["name"] == "litert__blockwise_quantized"]
+OTHERS = [e for e in ENTRIES if e not in OURS and e not in NEWER]
+FALLBACK = [
+    e
+    for e in OTHERS
+    if e["name"]
+    in (
+        "emlearn__mnist_cnn_int8",
+        "mlperf__kws_ref_model",
+        "mlperf__pretrainedResnet_quant",
+        "adi__no_norm_model_int8_1",
+        "litert__mul_quant",
+    )
+]
+
+
+def name(entry):
+    """A test's id."""
+    return entry["name"]
+
+
+def test_the_data_are_there():
+    """Without them the tests below are none at all."""
+    need_data()
+    assert len(OURS) >= 19
+    assert len(FALLBACK) >= 4
+    assert "mlperf__ad01_int8" in map(name, OURS)
+
+
+@pytest.mark.parametrize("entry", OURS, ids=name)
+def test_recorded(entry):
+    """Outputs recorded from the reference kernels, byte for byte."""
+    np = need_numpy()
+    path = model_path("models", entry)
+    if not path.with_suffix(".npz").exists():
+        pytest.skip("no vectors were recorded of this model")
+    model = Model(path, backend="engine")
+    vectors = np.load(path.with_suffix(".npz"))
+    for row in range(len(vectors["in0"])):
+        fill(model.inputs, [vectors[f"in{i}"][row] for i in range(len(model.inputs))])
+        model.invoke()
+        found = contents(model.outputs)
+        expected = [vectors[f"ref{i}"][row].tobytes() for i in range(len(found))]
+        assert found == expected, f"row {row}: {describe(found, expected)}"
+
+
+@pytest.mark.parametrize("entry", OURS, ids=name)
+def test_live(entry):
+    """Random inputs and corner cases against the running reference."""
+    need_tflite()
+    data = model_path("models", entry).read_bytes()
+    assert_same(data, Model(data, backend="engine"), 304)
+
+
+@pytest.mark.parametrize("entry", OTHERS, ids=name)
+def test_the_engine_names_what_it_lacks(entry):
+    """Asked for the engine, a model beyond it fails with an operator's name."""
+    with pytest.raises(UnsupportedOpError) as caught:
+        Model(model_path("models", entry), backend="engine")
+    found = caught.value.operators
+    assert found
+    named = {text.split("] ")[-1].split(" ")[0] for text in found}
+    assert named <= operators(entry), f"{named} named, {operators(entry)} in the model"
+    if entry["cls"] == "int8":
+        # every operator that is wholly unknown to the engine is named at once
+        assert named >= operators(entry) - SUPPORTED
+
+
+@pytest.mark.parametrize("entry", NEWER, ids=name)
+@pytest.mark.parametrize("backend", ["auto", "engine", "tflite"])
+def test_newer_form(entry, backend):
+    """A form that no back end can run is refused before it reaches one."""
+    with pytest.raises(ModelError, match=r"op\[0\] ADD: reads tensor 2 'quantized_"):
+        Model(model_path("models", entry), backend=backend)
+
+
+@pytest.mark.parametrize("entry", FALLBACK, ids=name)
+def test_fallback(entry):
+    """The same model runs through tflite, with a notice and tflite's own results."""
+    need_tflite()
+    data = model_path("models", entry).read_bytes()
+    with pytest.warns(FallbackNotice, match="|".join(operators(entry) - SUPPORTED)):
+        model = Model(data)
+    assert model.backend == "tflite"
+    assert set(model.ops) <= operators(entry)
+    reference = Reference(data, default=True)
+    for inputs in random_inputs(model, 6, 5):
+        fill(model.inputs, inputs)
+        model.invoke()
+        assert contents(model.outputs) == reference(*inputs)
+
+
+@pytest.mark.parametrize("entry", OURS + OTHERS, ids=name)
+def test_every_model_loads_or_says_why(entry):
+    """No model of the collection ends in anything but a model or a ModelError."""
+    need_tflite()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FallbackNotice)
+        try:
+            model = Model(model_path("models", entry))
+        except ModelError as refusal:
+            found = str(refusal)
+        else:
+            model.invoke()
+            return
+    assert "tflite_runtime" in found, "only tflite may refuse it"

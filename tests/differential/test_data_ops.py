@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""Single operators sliced out of real models, with recorded and live references."""
+
+import pytest
+from helpers.reference import (
+    SUPPORTED,
+    Reference,
+    assert_same,
+    contents,
+    describe,
+    fill,
+    manifest,
+    model_path,
+    need_data,
+    need_numpy,
+    need_tflite,
+    operators,
+    random_inputs,
+)
+
+from pymlk import Model, UnsupportedOpError
+from pymlk.tflite import FallbackNotice
+
+ENTRIES = manifest("ops")
+OURS = [e for e in ENTRIES if operators(e) <= SUPPORTED]
+OTHERS = [e for e in ENTRIES if not operators(e) <= SUPPORTED]
+# One model of each operator that the engine lacks.
+FALLBACK = list({e["op"]: e for e in OTHERS}.values())
+
+
+def name(entry):
+    """A test's id."""
+    return entry["name"]
+
+
+def test_the_data_are_there():
+    """Without them the tests below are none at all."""
+    need_data()
+    assert len(OURS) >= 150
+    assert {e["op"] for e in OURS} >= SUPPORTED - {"RELU6", "RELU_N1_TO_1"}
+
+
+@pytest.mark.parametrize("entry", OURS, ids=name)
+def test_recorded(entry):
+    """Outputs recorded from the reference kernels, byte for byte."""
+    np = need_numpy()
+    model = Model(model_path("ops", entry), backend="engine")
+    vectors = np.load(model_path("ops", entry).with_suffix(".npz"))
+    rows = len(vectors["in0"])
+    assert rows > 0
+    for row in range(rows):
+        fill(model.inputs, [vectors[f"in{i}"][row] for i in range(len(model.inputs))])
+        model.invoke()
+        found = contents(model.outputs)
+        expected = [vectors[f"ref{i}"][row].tobytes() for i in range(len(found))]
+        assert found == expected, f"row {row}: {describe(found, expected)}"
+
+
+@pytest.mark.parametrize("entry", OURS, ids=name)
+def test_live(entry):
+    """Random inputs and corner cases against the running reference."""
+    need_tflite()
+    data = model_path("ops", entry).read_bytes()
+    assert_same(data, Model(data, backend="engine"), 304)
+
+
+@pytest.mark.parametrize("entry", OTHERS, ids=name)
+def test_the_engine_names_what_it_lacks(entry):
+    """Asked for the engine, a model that it cannot run fails with the name."""
+    with pytest.raises(UnsupportedOpError) as caught:
+        Model(model_path("ops", entry), backend="engine")
+    assert entry["op"] in str(caught.value)
+    assert entry["name"] in str(caught.value)
+    assert any(entry["op"] in operator for operator in caught.value.operators)
+
+
+@pytest.mark.parametrize("entry", FALLBACK, ids=name)
+def test_fallback(entry):
+    """The same model runs through tflite, with a notice and tflite's own results."""
+    need_tflite()
+    data = model_path("ops", entry).read_bytes()
+    with pytest.warns(FallbackNotice, match=entry["op"]):
+        model = Model(data)
+    assert model.backend == "tflite"
+    reference = Reference(data, default=True)
+    for inputs in random_inputs(model, 12, 5):
+        fill(model.inputs, inputs)
+        model.invoke()
+        assert contents(model.outputs) == reference(*inputs)

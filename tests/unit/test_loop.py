@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: MIT
+"""The loop over a fake sysfs tree, one snapshot at a time."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from helpers.fakesys import POLICY, FakeSys
+from helpers.malloc_count import count_mallocs
+
+from pymlk.errors import JournalError, PolicyError
+from pymlk.journal import Journal
+from pymlk.loop import Decision, Loop
+from pymlk.policy import load
+
+LOW, MIDDLE, HIGH = 20, 100, 180
+
+
+class Run:
+    """A loop in apply or shadow mode, and what the device does meanwhile."""
+
+    def __init__(self, fake: FakeSys, apply: bool) -> None:
+        self.fake = fake
+        plan = load(str(fake.policy))
+        journal = Journal("test", str(fake.state)) if apply else None
+        self.loop = Loop(plan, root=str(fake.root), apply=apply, journal=journal)
+        if journal:
+            journal.claim(self.loop.knobs)
+        self.step(0)
+
+    def step(self, reads: int, device: str = "vda") -> Decision:
+        self.fake.load(device, reads)
+        self.loop.step()
+        return self.loop.decision(self.loop.devices.index(device))
+
+
+@pytest.fixture
+def shadow(fake_sys: FakeSys) -> Iterator[Run]:
+    run = Run(fake_sys, apply=False)
+    yield run
+    run.loop.close()
+
+
+@pytest.fixture
+def apply(fake_sys: FakeSys) -> Iterator[Run]:
+    run = Run(fake_sys, apply=True)
+    yield run
+    run.loop.close()
+
+
+def test_the_first_snapshot_only_warms_up(fake_sys: FakeSys) -> None:
+    loop = Loop(load(str(fake_sys.policy)), root=str(fake_sys.root))
+    assert loop.step() == 1
+    d = loop.decision(0)
+    assert (d.reason, d.recommended, d.current, d.features) == (
+        "warming-up",
+        None,
+        32,
+        {},
+    )
+
+
+@pytest.mark.parametrize(("reads", "value"), [(LOW, 8), (MIDDLE, 32), (HIGH, 128)])
+def test_shadow_recommends_and_changes_nothing(
+    shadow: Run, reads: int, value: int
+) -> None:
+    d = shadow.step(reads)
+    assert (d.recommended, d.current, d.mode) == (value, 32, "shadow")
+    assert d.reason == ("same" if value == 32 else "would-apply")
+    assert d.features == {"reads_delta": reads}
+    assert 0.4 < d.confidence <= 1.0
+    assert d.latency_ns > 0
+    assert d.seq == 2
+    assert d.objective > 0
+    assert shadow.fake.value("vda") == 32
+
+
+def test_apply_changes_and_close_restores(apply: Run) -> None:
+    d = apply.step(HIGH)
+    assert (d.reason, d.target, apply.fake.value("vda")) == ("applied", 128, 128)
+    d = apply.step(LOW)
+    assert (d.reason, d.recommended, d.target) == ("applied", 8, 32)
+    assert apply.fake.value("vda") == 32
+    apply.step(LOW)
+    assert apply.fake.value("vda") == 8
+    assert apply.loop.close() == []
+    assert apply.fake.value("vda") == 32
+    assert list(apply.fake.state.glob("*.journal")) == []
+
+
+def test_an_administrators_change_is_left_alone(apply: Run) -> None:
+    apply.step(HIGH)
+    apply.fake.knob("vda").write_text("64\n")
+    d = apply.step(LOW)
+    assert (d.reason, d.current) == ("hands-off", 64)
+    assert apply.step(LOW).reason == "hands-off"
+    (said,) = apply.loop.close()
+    assert "somebody else set it to 64" in said
+    assert apply.fake.value("vda") == 64
+
+
+def test_a_change_before_ours_is_respected_too(apply: Run) -> None:
+    apply.fake.knob("vda").write_text("64\n")
+    assert apply.step(HIGH).reason == "hands-off"
+    assert apply.loop.close() == []
+    assert apply.fake.value("vda") == 64
+
+
+def test_a_broken_field_is_no_input(shadow: Run) -> None:
+    stat = shadow.fake.root / "sys" / "block" / "vda" / "stat"
+    stat.write_text("nonsense\n")
+    shadow.loop.step()
+    d = shadow.loop.decision(0)
+    assert (d.reason, d.recommended) == ("invalid-input", None)
+    stat.write_text("5000 0\n")
+    shadow.loop.step()
+    assert shadow.loop.decision(0).reason == "warming-up"
+
+
+def test_a_broken_knob_is_no_input(shadow: Run) -> None:
+    shadow.fake.knob("vda").write_text("")
+    assert shadow.step(HIGH).reason == "invalid-input"
+    assert shadow.loop.decision(0).current is None
+
+
+def test_little_activity_is_idle(fake_sys: FakeSys) -> None:
+    idle = 'min_activity = { field = "reads", rate = 1e6 }'
+    fake_sys.write_policy(POLICY + idle + "\n")
+    run = Run(fake_sys, apply=False)
+    d = run.step(HIGH)
+    assert (d.reason, d.recommended) == ("idle", None)
+
+
+def test_too_late_is_refused(fake_sys: FakeSys) -> None:
+    fake_sys.write_policy(POLICY.replace("10000000", "1"))
+    assert Run(fake_sys, apply=True).step(HIGH).reason == "late"
+    assert fake_sys.value("vda") == 32
+
+
+def test_devices_come_and_go(apply: Run) -> None:
+    apply.step(HIGH)
+    apply.fake.add("vdb", ra=8)
+    apply.fake.add("loop0")
+    assert apply.loop.rescan()
+    assert apply.loop.devices == ("vda", "vdb")
+    apply.loop.step()
+    assert apply.step(HIGH, "vdb").target == 32
+    # what was known of vda is still known: its knob is still ours
+    assert apply.loop.decision(0).reason != "hands-off"
+    assert not apply.loop.rescan()
+    for path in sorted((apply.fake.root / "sys/block/vdb").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (apply.fake.root / "sys/block/vdb").rmdir()
+    assert apply.loop.rescan()
+    assert apply.loop.devices == ("vda",)
+    assert apply.loop.close() == []
+    assert apply.fake.value("vda") == 32
+
+
+def test_no_device_at_all(fake_sys: FakeSys) -> None:
+    fake_sys.write_policy(POLICY.replace("/sys/block/*", "/sys/block/sd*"))
+    with pytest.raises(PolicyError, match="devices: nothing matches '/sys/block/sd"):
+        Loop(load(str(fake_sys.policy)), root=str(fake_sys.root))
+
+
+def test_apply_without_a_journal_is_refused(fake_sys: FakeSys) -> None:
+    with pytest.raises(ValueError, match="apply needs a journal"):
+        Loop(load(str(fake_sys.policy)), root=str(fake_sys.root), apply=True)
+
+
+def test_no_change_without_its_journal_entry(
+    apply: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(JournalError, match="No space left"):
+        apply.step(HIGH)
+    assert apply.fake.value("vda") == 32
+
+
+def test_latencies_are_measured(shadow: Run) -> None:
+    for _ in range(20):
+        shadow.step(HIGH)
+    snapshot, features, inference, guard = shadow.loop.latencies
+    assert snapshot.count == features.count == 21
+    assert inference.count == guard.count == 20
+    for latency in shadow.loop.latencies:
+        assert 0 < latency.percentile(50) <= latency.percentile(99)
+
+
+def test_a_step_allocates_nothing(fake_sys: FakeSys) -> None:
+    setup = f"""
+from pymlk.loop import Loop
+from pymlk.policy import load
+loop = Loop(load({str(fake_sys.policy)!r}), root={str(fake_sys.root)!r})
+step = loop.step
+"""
+    assert count_mallocs(setup, "step()", 2000) == 0
