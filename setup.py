@@ -25,7 +25,11 @@ DEBUG = os.environ.get("PYMLK_DEBUG") == "1"
 OPERATORS = ("LUT", "FULLY_CONNECTED", "SOFTMAX")
 # What each symbol brings: packages, modules, and the requirements only it has.
 PARTS = {
-    "PYMLK_COMPILER": (["pymlk.compile"], ["pymlk.write"], ["flatbuffers"]),
+    "PYMLK_COMPILER": (
+        ["pymlk.compile", "pymlk.compile.lower"],
+        ["pymlk.write"],
+        ["flatbuffers"],
+    ),
     "PYMLK_TFLITE": ([], ["pymlk.tflite"], []),
     "PYMLK_LOOP": (
         [],

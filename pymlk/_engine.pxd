@@ -42,6 +42,9 @@ cdef extern from "mlk_engine.h" nogil:
 
     enum:
         MLK_FLOAT32
+        MLK_INT16
+        MLK_INT32
+        MLK_INT64
         MLK_UINT8
         MLK_INT8
         MLK_PROGRAM_MAGIC
@@ -51,6 +54,7 @@ cdef extern from "mlk_engine.h" nogil:
     int mlk_program_verify(
         const void *program, size_t bytes, const mlk_limits *limits, mlk_diag *diag
     )
+    void mlk_program_reset(const void *program, void *arena)
     void mlk_program_run(const void *program, void *arena)
     const char *mlk_reason_text(int reason)
     const mlk_tensor *mlk_tensor_at(const mlk_header *h, uint32_t i)

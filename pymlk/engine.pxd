@@ -46,13 +46,13 @@ cdef class Quant:
 
 
 cdef struct Border:
-    # A float tensor of the host and the 8-bit tensor of the arena behind it.
+    # A float tensor of the host and the integer tensor of the arena behind it.
     float *host
     uint8_t *quantised
     Py_ssize_t elements
     float scale
     int zero_point
-    bint is_unsigned
+    int dtype
 
 
 cdef class Model:

@@ -9,19 +9,23 @@ import os
 
 from cpython.buffer cimport PyBUF_FORMAT
 from libc.math cimport roundf
-from libc.stdint cimport int8_t, uint8_t, uintptr_t
+from libc.stdint cimport int8_t, int16_t, uint8_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from ._engine cimport (
     MLK_ARENA_ALIGN,
     MLK_FLOAT32,
+    MLK_INT16,
+    MLK_INT32,
+    MLK_INT64,
     MLK_UINT8,
     mlk_diag,
     mlk_header,
     mlk_input_at,
     mlk_op_at,
     mlk_output_at,
+    mlk_program_reset,
     mlk_program_run,
     mlk_program_verify,
     mlk_reason_text,
@@ -34,7 +38,7 @@ from .errors import ModelError, UnsupportedOpError
 cdef enum:
     GIL_MACS = 20000
 
-_DTYPES = {0: "FLOAT32", 3: "UINT8", 9: "INT8"}
+_DTYPES = {0: "FLOAT32", 2: "INT32", 3: "UINT8", 4: "INT64", 7: "INT16", 9: "INT8"}
 _MAGIC = b"MLKP"
 
 
@@ -287,14 +291,51 @@ cdef _Tensor _new_tensor(
     return result
 
 
+cdef int _item_bytes(int dtype) noexcept:
+    if dtype == MLK_INT16:
+        return 2
+    if dtype == MLK_INT32:
+        return 4
+    return 8 if dtype == MLK_INT64 else 1
+
+
+cdef const char *_format(int dtype) noexcept:
+    if dtype == MLK_INT16:
+        return b"h"
+    if dtype == MLK_INT32:
+        return b"i"
+    if dtype == MLK_INT64:
+        return b"q"
+    return b"B" if dtype == MLK_UINT8 else b"b"
+
+
+cdef inline int _get(const Border *border, Py_ssize_t i) noexcept nogil:  # hot
+    if border.dtype == MLK_INT16:
+        return (<int16_t *>border.quantised)[i]
+    if border.dtype == MLK_UINT8:
+        return border.quantised[i]
+    return (<int8_t *>border.quantised)[i]
+
+
+cdef inline void _put(const Border *border, Py_ssize_t i, int q) noexcept nogil:  # hot
+    if border.dtype == MLK_INT16:
+        (<int16_t *>border.quantised)[i] = <int16_t>q
+    else:
+        border.quantised[i] = <uint8_t>q
+
+
 cdef void _quantise(const Border *border) noexcept nogil:  # hot
     # AffineQuantize of tensorflow/lite/kernels/internal/reference/quantize.h,
     # with what C leaves undefined (NaN, out of range) made the lowest value.
-    cdef int low = 0 if border.is_unsigned else -128
-    cdef int high = 255 if border.is_unsigned else 127
+    cdef int low = -128
+    cdef int high = 127
     cdef Py_ssize_t i
     cdef float scaled
     cdef int q
+    if border.dtype == MLK_UINT8:
+        low, high = 0, 255
+    elif border.dtype == MLK_INT16:
+        low, high = -32768, 32767
     for i in range(border.elements):
         scaled = roundf(border.host[i] / border.scale)
         if not (scaled > -1e6):
@@ -304,19 +345,16 @@ cdef void _quantise(const Border *border) noexcept nogil:  # hot
         else:
             q = <int>scaled + border.zero_point
             q = low if q < low else high if q > high else q
-        border.quantised[i] = <uint8_t>q
+        _put(border, i, q)
 
 
 cdef void _dequantise(const Border *border) noexcept nogil:  # hot
     # Dequantize of tensorflow/lite/kernels/internal/reference/dequantize.h
     cdef Py_ssize_t i
-    cdef int q
     for i in range(border.elements):
-        if border.is_unsigned:
-            q = border.quantised[i]
-        else:
-            q = (<int8_t *>border.quantised)[i]
-        border.host[i] = <float>(<double>border.scale * (q - border.zero_point))
+        border.host[i] = <float>(
+            <double>border.scale * (_get(border, i) - border.zero_point)
+        )
 
 
 def _read(source):
@@ -493,26 +531,27 @@ cdef class Model:
         self.output_quants = tuple(
             Quant(q["scale"], q["zero_point"]) for q in program.outputs
         )
+        mlk_program_reset(self._start, self._arena_start)
         self.backend = "engine"
 
     cdef _bind_tensor(self, const mlk_tensor *tensor, int *borders):
         # inputs come first, so a border's place is behind all before it
         cdef uint8_t *start = self._arena_start + tensor.offset
-        cdef bint is_unsigned = tensor.dtype == MLK_UINT8
-        cdef const char *form
+        cdef int item = _item_bytes(tensor.dtype)
         cdef _Block host
         cdef Border *border
         if tensor.host_dtype != MLK_FLOAT32:
-            form = b"B" if is_unsigned else b"b"
-            return memoryview(_new_tensor(self._arena, start, tensor, form, 1))
-        host = _Block(tensor.bytes * sizeof(float))
+            return memoryview(
+                _new_tensor(self._arena, start, tensor, _format(tensor.dtype), item)
+            )
+        host = _Block(tensor.bytes // item * sizeof(float))
         border = &self._borders[self._in_borders + self._out_borders]
         border.host = <float *>host._start
         border.quantised = start
-        border.elements = tensor.bytes
+        border.elements = tensor.bytes // item
         border.scale = <float>_scale(tensor)
         border.zero_point = tensor.zero_point
-        border.is_unsigned = is_unsigned
+        border.dtype = tensor.dtype
         borders[0] += 1
         return memoryview(_new_tensor(host, host._start, tensor, b"f", 4))
 
@@ -575,9 +614,7 @@ cdef class Model:
 
     cdef void _clear(self) noexcept nogil:
         cdef int i
-        memset(
-            self._arena_start, 0, (<const mlk_header *>self._start).arena_bytes
-        )
+        mlk_program_reset(self._start, self._arena_start)
         for i in range(self._in_borders + self._out_borders):
             memset(
                 self._borders[i].host, 0,

@@ -33,19 +33,36 @@
 /* Values of TensorType in tensorflow/lite/schema/schema.fbs */
 enum mlk_dtype {
 	MLK_FLOAT32 = 0, /* only as host_dtype: the engine has no float */
+	MLK_INT32 = 2,
 	MLK_UINT8 = 3,
+	MLK_INT64 = 4,
+	MLK_INT16 = 7,
 	MLK_INT8 = 9,
 };
 
+/* What may be in struct mlk_tensor's flags */
+enum mlk_tensor_flag {
+	MLK_TENSOR_CONST = 1, /* lies in the program's data, never written */
+};
+
 /*
- * What the engine executes. Elementwise functions of one int8 operand are all
- * one 256-entry table made with the program; reshapes cost no operator.
+ * What the engine executes: number, name, function, operands at least and at
+ * most, results. One list for the format, the verifier and the run.
+ *
+ * Elementwise functions of one int8 operand are all one 256-entry table made
+ * with the program; reshapes cost no operator.
  */
+#define MLK_OPS(X) \
+	X(1, COPY, copy, 1, 1, 1) \
+	X(2, LUT, lut, 1, 1, 1) \
+	X(3, FULLY_CONNECTED, fully_connected, 1, 1, 1) \
+	X(4, SOFTMAX, softmax, 1, 1, 1)
+
 enum mlk_opcode {
-	MLK_OP_COPY = 1,
-	MLK_OP_LUT = 2,
-	MLK_OP_FULLY_CONNECTED = 3,
-	MLK_OP_SOFTMAX = 4,
+#define MLK_OP_ENUM(number, NAME, name, least, most, results) \
+	MLK_OP_##NAME = (number),
+	MLK_OPS(MLK_OP_ENUM)
+#undef MLK_OP_ENUM
 };
 
 /**
@@ -68,6 +85,7 @@ enum mlk_opcode {
  * @n_ops: number of operators
  * @n_inputs: number of inputs of the model
  * @n_outputs: number of outputs of the model
+ * @n_init_ops: so many operators from the first on run at a reset, not in a run
  * @reserved: zero
  */
 struct mlk_header {
@@ -89,18 +107,20 @@ struct mlk_header {
 	u16 n_ops;
 	u16 n_inputs;
 	u16 n_outputs;
-	u32 reserved;
+	u16 n_init_ops;
+	u16 reserved;
 };
 
 /**
- * struct mlk_tensor - an activation: where it lies in the arena and what it means
+ * struct mlk_tensor - an array: where it lies and what it means
  * @dtype: enum mlk_dtype of the bytes in the arena
  * @host_dtype: dtype in the .tflite; FLOAT32 where the model's border was float
  *	and user space converts, else equal to @dtype
  * @rank: number of dimensions in use
- * @flags: zero
- * @offset: of its first byte in the arena, a multiple of MLK_DATA_ALIGN
- * @bytes: its size, equal to the product of @dims
+ * @flags: of enum mlk_tensor_flag
+ * @offset: of its first byte, a multiple of MLK_DATA_ALIGN: in the arena, or, if
+ *	constant, in the program
+ * @bytes: its size, equal to the product of @dims and the size of an element
  * @zero_point: quantisation: real = scale * (q - zero_point); a value of @dtype
  * @scale: the bits of an IEEE-754 single, positive and finite; information for
  *	those who use the tensor, the engine itself has no float
@@ -177,7 +197,9 @@ struct mlk_softmax_params {
 /* exp(0) as gemmlowp gives it; any lesser first entry is no softmax table. */
 #define MLK_SOFTMAX_ONE 0x7fffffff
 
-#define MLK_OP_PARAM_WORDS 20
+#define MLK_OP_PARAM_WORDS 24
+#define MLK_OP_OPERANDS 4
+#define MLK_OP_RESULTS 2
 
 /**
  * struct mlk_op - one step of a program
@@ -193,8 +215,8 @@ struct mlk_softmax_params {
 struct mlk_op {
 	u16 opcode;
 	u16 source;
-	u16 in[4];
-	u16 out[2];
+	u16 in[MLK_OP_OPERANDS];
+	u16 out[MLK_OP_RESULTS];
 	union {
 		u32 words[MLK_OP_PARAM_WORDS];
 		struct mlk_lut_params lut;
@@ -277,11 +299,22 @@ int mlk_program_verify(const void *program, size_t bytes,
  * @program: as verified
  * @arena: header's arena_bytes, aligned to MLK_ARENA_ALIGN, exclusively the
  *	caller's meanwhile; inputs are read from it and outputs left in it.
- *	Zeroed before its first use.
+ *	Made ready by mlk_program_reset() before its first use.
  *
  * Context: any, also hard interrupt; no locks, no sleep, no float.
  */
 void mlk_program_run(const void *program, void *arena);
+
+/**
+ * mlk_program_reset - make an arena as it must be before the first run
+ * @program: as verified
+ * @arena: as for mlk_program_run()
+ *
+ * Everything becomes zero, then variables get their first values.
+ *
+ * Context: any.
+ */
+void mlk_program_reset(const void *program, void *arena);
 
 /**
  * mlk_program_checksum - two running sums over the words behind the checksum

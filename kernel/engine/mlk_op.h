@@ -22,9 +22,12 @@
 #define MLK_CONFIG_SOFTMAX 1
 #endif
 
+#define MLK_CONFIG_COPY 1
+
 /**
  * struct mlk_check - what a check of one operator may look at
- * @header: the program; tensors and layout are already verified
+ * @header: the program; tensors and layout are already verified, and every
+ *	operand and result that the operator must have is there
  * @op: the operator
  * @macs: multiply-accumulates of this operator, set by its check
  * @used_words: parameter words that belong to the operator, set by its check
@@ -37,34 +40,76 @@ struct mlk_check {
 };
 
 /* Each returns an enum mlk_reason. */
-int mlk_check_copy(struct mlk_check *c);
-int mlk_check_lut(struct mlk_check *c);
-int mlk_check_fully_connected(struct mlk_check *c);
-int mlk_check_softmax(struct mlk_check *c);
+#define MLK_OP_CHECK(number, NAME, name, least, most, results) \
+	int mlk_check_##name(struct mlk_check *c);
+MLK_OPS(MLK_OP_CHECK)
+#undef MLK_OP_CHECK
 
-/* For checks: the operand's size in bytes, or 0 if there is no such tensor. */
-u32 mlk_operand_bytes(const struct mlk_check *c, u16 tensor);
+/* For checks: an operand, or NULL if it is left out. */
+static inline const struct mlk_tensor *mlk_operand(const struct mlk_check *c,
+						   u32 i)
+{
+	if (c->op->in[i] == MLK_NO_TENSOR)
+		return NULL;
+	return mlk_tensor_at(c->header, c->op->in[i]);
+}
+
+/* For checks: a result. */
+static inline const struct mlk_tensor *mlk_result(const struct mlk_check *c,
+						  u32 i)
+{
+	return mlk_tensor_at(c->header, c->op->out[i]);
+}
+
 /* For checks: is [offset, offset + bytes) inside the data, and aligned? */
-int mlk_data_ok(const struct mlk_check *c, u32 offset, u64 bytes);
+static inline int mlk_data_ok(const struct mlk_check *c, u32 offset, u64 bytes)
+{
+	return offset >= c->header->data && offset % MLK_DATA_ALIGN == 0 &&
+	       offset + bytes <= c->header->names;
+}
+
+/* For checks: all of @count multipliers are >= 0, all shifts in [-31, 30]? */
+int mlk_multipliers_ok(const struct mlk_check *c, u32 multiplier, u32 shift,
+		       u32 count);
 
 /**
  * struct mlk_frame - what a run of one operator works on
- * @program: first byte of the program, for offsets
+ * @program: first byte of the program, for offsets into its data
+ * @arena: first byte of the arena
+ * @tensors: the program's tensors
  * @op: the operator
- * @in: first byte of operand 0 in the arena
- * @out: first byte of result 0 in the arena
- * @bytes: size of result 0
  */
 struct mlk_frame {
 	const u8 *program;
+	u8 *arena;
+	const struct mlk_tensor *tensors;
 	const struct mlk_op *op;
-	const void *in;
-	void *out;
-	u32 bytes;
 };
 
-void mlk_run_lut(const struct mlk_frame *f);
-void mlk_run_fully_connected(const struct mlk_frame *f);
-void mlk_run_softmax(const struct mlk_frame *f);
+/* For runs: first byte of an operand that is there, in arena or program. */
+static inline const void *mlk_in(const struct mlk_frame *f, u32 i)
+{
+	const struct mlk_tensor *t = f->tensors + f->op->in[i];
+
+	return (t->flags & MLK_TENSOR_CONST ? f->program : f->arena) +
+	       t->offset;
+}
+
+/* For runs: first byte of a result. */
+static inline void *mlk_out(const struct mlk_frame *f, u32 i)
+{
+	return f->arena + f->tensors[f->op->out[i]].offset;
+}
+
+/* For runs: size of a result. */
+static inline u32 mlk_out_bytes(const struct mlk_frame *f, u32 i)
+{
+	return f->tensors[f->op->out[i]].bytes;
+}
+
+#define MLK_OP_RUN(number, NAME, name, least, most, results) \
+	void mlk_run_##name(const struct mlk_frame *f);
+MLK_OPS(MLK_OP_RUN)
+#undef MLK_OP_RUN
 
 #endif /* MLK_OP_H */

@@ -13,16 +13,13 @@
 int mlk_check_fully_connected(struct mlk_check *c)
 {
 	const struct mlk_fc_params *p = &c->op->fc;
-	const u8 *base = (const u8 *)c->header;
-	const s32 *multiplier, *shift;
 	u64 words;
-	u32 i;
 
 	c->used_words = sizeof(*p) / 4;
 	if (!p->rows || !p->depth || !p->width || p->stride < p->depth)
 		return MLK_REASON_PARAM;
-	if ((u64)p->rows * p->depth != mlk_operand_bytes(c, c->op->in[0]) ||
-	    (u64)p->rows * p->width != mlk_operand_bytes(c, c->op->out[0]))
+	if ((u64)p->rows * p->depth != mlk_operand(c, 0)->bytes ||
+	    (u64)p->rows * p->width != mlk_result(c, 0)->bytes)
 		return MLK_REASON_OPERAND;
 
 	words = (u64)p->width * 4;
@@ -32,12 +29,8 @@ int mlk_check_fully_connected(struct mlk_check *c)
 	    !mlk_data_ok(c, p->shift, words))
 		return MLK_REASON_DATA;
 
-	multiplier = (const s32 *)(base + p->multiplier);
-	shift = (const s32 *)(base + p->shift);
-	for (i = 0; i < p->width; i++)
-		if (multiplier[i] < 0 || shift[i] < -31 || shift[i] > 30)
-			return MLK_REASON_PARAM;
-
+	if (!mlk_multipliers_ok(c, p->multiplier, p->shift, p->width))
+		return MLK_REASON_PARAM;
 	if (p->weight_offset < -127 || p->weight_offset > 128 ||
 	    p->out_zero_point < -128 || p->out_zero_point > 127 ||
 	    p->act_min < -128 || p->act_max > 127 || p->act_min > p->act_max)
@@ -122,8 +115,8 @@ static void mlk_fc_row(const struct mlk_fc_params *p, const u8 *program,
 void mlk_run_fully_connected(const struct mlk_frame *f)
 {
 	const struct mlk_fc_params *p = &f->op->fc;
-	const s8 *in = f->in;
-	s8 *out = f->out;
+	const s8 *in = mlk_in(f, 0);
+	s8 *out = mlk_out(f, 0);
 	u32 row;
 
 	for (row = 0; row < p->rows; row++) {

@@ -10,10 +10,11 @@
 int mlk_check_lut(struct mlk_check *c)
 {
 	const struct mlk_lut_params *p = &c->op->lut;
-	u32 bytes = mlk_operand_bytes(c, c->op->in[0]);
+	const struct mlk_tensor *in = mlk_operand(c, 0);
+	const struct mlk_tensor *out = mlk_result(c, 0);
 
 	c->used_words = sizeof(*p) / 4;
-	if (!bytes || bytes != mlk_operand_bytes(c, c->op->out[0]))
+	if (in->bytes != out->bytes)
 		return MLK_REASON_OPERAND;
 	if (!mlk_data_ok(c, p->table, 256))
 		return MLK_REASON_DATA;
@@ -23,11 +24,12 @@ int mlk_check_lut(struct mlk_check *c)
 void mlk_run_lut(const struct mlk_frame *f)
 {
 	const u8 *table = f->program + f->op->lut.table;
-	const u8 *in = f->in;
-	u8 *out = f->out;
+	const u8 *in = mlk_in(f, 0);
+	u8 *out = mlk_out(f, 0);
+	u32 bytes = mlk_out_bytes(f, 0);
 	u32 i;
 
-	for (i = 0; i < f->bytes; i++)
+	for (i = 0; i < bytes; i++)
 		out[i] = table[in[i]];
 }
 

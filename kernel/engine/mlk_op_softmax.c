@@ -16,7 +16,7 @@
 int mlk_check_softmax(struct mlk_check *c)
 {
 	const struct mlk_softmax_params *p = &c->op->softmax;
-	u32 bytes = mlk_operand_bytes(c, c->op->in[0]);
+	u32 bytes = mlk_operand(c, 0)->bytes;
 	const s32 *table;
 	u32 i;
 
@@ -25,7 +25,7 @@ int mlk_check_softmax(struct mlk_check *c)
 	    !p->entries || p->entries > 256)
 		return MLK_REASON_PARAM;
 	if ((u64)p->rows * p->depth != bytes ||
-	    bytes != mlk_operand_bytes(c, c->op->out[0]))
+	    bytes != mlk_result(c, 0)->bytes)
 		return MLK_REASON_OPERAND;
 	if (!mlk_data_ok(c, p->table, 256 * 4))
 		return MLK_REASON_DATA;
@@ -112,8 +112,8 @@ void mlk_run_softmax(const struct mlk_frame *f)
 {
 	const struct mlk_softmax_params *p = &f->op->softmax;
 	const s32 *table = (const s32 *)(f->program + p->table);
-	const s8 *in = f->in;
-	s8 *out = f->out;
+	const s8 *in = mlk_in(f, 0);
+	s8 *out = mlk_out(f, 0);
 	u32 row;
 
 	for (row = 0; row < p->rows; row++) {

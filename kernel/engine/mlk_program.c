@@ -32,17 +32,18 @@ u64 mlk_program_checksum(const struct mlk_header *program)
 	return (u64)sums << 32 | sum;
 }
 
-u32 mlk_operand_bytes(const struct mlk_check *c, u16 tensor)
+int mlk_multipliers_ok(const struct mlk_check *c, u32 multiplier, u32 shift,
+		       u32 count)
 {
-	if (tensor >= c->header->n_tensors)
-		return 0;
-	return mlk_tensor_at(c->header, tensor)->bytes;
-}
+	const u8 *base = (const u8 *)c->header;
+	const s32 *m = (const s32 *)(base + multiplier);
+	const s32 *s = (const s32 *)(base + shift);
+	u32 i;
 
-int mlk_data_ok(const struct mlk_check *c, u32 offset, u64 bytes)
-{
-	return offset >= c->header->data && offset % MLK_DATA_ALIGN == 0 &&
-	       offset + bytes <= c->header->names;
+	for (i = 0; i < count; i++)
+		if (m[i] < 0 || s[i] < -31 || s[i] > 30)
+			return 0;
+	return 1;
 }
 
 /* The bits of a single: everything below, save 0, is positive and finite. */
@@ -87,29 +88,69 @@ static int mlk_check_header(const struct mlk_header *h, size_t bytes)
 	if (h->reserved0 || h->reserved)
 		return MLK_REASON_RESERVED;
 	if (!h->n_tensors || h->n_tensors > MLK_MAX_TENSORS ||
-	    h->n_ops > MLK_MAX_OPS || !h->n_inputs || !h->n_outputs ||
-	    h->n_inputs > h->n_tensors || h->n_outputs > h->n_tensors ||
+	    h->n_ops > MLK_MAX_OPS || h->n_init_ops > h->n_ops ||
+	    !h->n_inputs || !h->n_outputs || h->n_inputs > h->n_tensors ||
+	    h->n_outputs > h->n_tensors ||
 	    h->arena_bytes > MLK_MAX_ARENA_BYTES ||
 	    h->arena_bytes % MLK_ARENA_ALIGN)
 		return MLK_REASON_COUNTS;
 	return mlk_check_layout(h);
 }
 
+/* Bytes of an element; 0 for a dtype that the engine does not know. */
+static u32 mlk_element_bytes(u32 dtype)
+{
+	switch (dtype) {
+	case MLK_INT8:
+	case MLK_UINT8:
+		return 1;
+	case MLK_INT16:
+		return 2;
+	case MLK_INT32:
+		return 4;
+	case MLK_INT64:
+		return 8;
+	default:
+		return 0;
+	}
+}
+
+static int mlk_zero_point_ok(u32 dtype, s32 zero_point)
+{
+	switch (dtype) {
+	case MLK_INT8:
+		return zero_point >= -128 && zero_point <= 127;
+	case MLK_UINT8:
+		return zero_point >= 0 && zero_point <= 255;
+	default:
+		return zero_point == 0;
+	}
+}
+
+/* Does the tensor lie where its flags say? */
+static int mlk_place_ok(const struct mlk_header *h, const struct mlk_tensor *t)
+{
+	u64 end = (u64)t->offset + t->bytes;
+
+	if (t->offset % MLK_DATA_ALIGN)
+		return 0;
+	if (t->flags & MLK_TENSOR_CONST)
+		return t->offset >= h->data && end <= h->names;
+	return end <= h->arena_bytes;
+}
+
 static int mlk_check_tensor(const struct mlk_header *h,
 			    const struct mlk_tensor *t)
 {
-	u64 bytes = 1;
-	s32 low;
+	u64 bytes = mlk_element_bytes(t->dtype);
 	u32 i;
 
-	if (t->dtype != MLK_INT8 && t->dtype != MLK_UINT8)
+	if (!bytes || t->flags & ~(u32)MLK_TENSOR_CONST ||
+	    t->rank > MLK_MAX_RANK)
 		return MLK_REASON_TENSOR;
 	if (t->host_dtype != t->dtype && t->host_dtype != MLK_FLOAT32)
 		return MLK_REASON_TENSOR;
-	if (t->flags || t->rank > MLK_MAX_RANK)
-		return MLK_REASON_TENSOR;
-	low = t->dtype == MLK_INT8 ? -128 : 0;
-	if (t->zero_point < low || t->zero_point > low + 255 || !t->scale ||
+	if (!mlk_zero_point_ok(t->dtype, t->zero_point) || !t->scale ||
 	    t->scale >= MLK_FLOAT_INFINITY)
 		return MLK_REASON_TENSOR;
 	for (i = 0; i < MLK_MAX_RANK; i++) {
@@ -120,42 +161,54 @@ static int mlk_check_tensor(const struct mlk_header *h,
 		if (bytes > MLK_MAX_ARENA_BYTES)
 			return MLK_REASON_TENSOR;
 	}
-	if (t->bytes != bytes || t->offset % MLK_DATA_ALIGN ||
-	    (u64)t->offset + t->bytes > h->arena_bytes ||
+	if (t->bytes != bytes || !mlk_place_ok(h, t) ||
 	    t->name >= h->total_bytes - h->names)
 		return MLK_REASON_TENSOR;
 	return MLK_REASON_NONE;
 }
 
+/* Operands at least @least and at most @most, results @results: all there? */
+static int mlk_check_operands(const struct mlk_check *c, u32 least, u32 most,
+			      u32 results)
+{
+	const u16 *in = c->op->in, *out = c->op->out;
+	u32 i;
+
+	for (i = 0; i < MLK_OP_OPERANDS; i++) {
+		if (in[i] == MLK_NO_TENSOR ? i < least : i >= most)
+			return MLK_REASON_OPERAND;
+		if (in[i] != MLK_NO_TENSOR && in[i] >= c->header->n_tensors)
+			return MLK_REASON_OPERAND;
+	}
+	for (i = 0; i < MLK_OP_RESULTS; i++) {
+		if ((out[i] == MLK_NO_TENSOR) != (i >= results))
+			return MLK_REASON_OPERAND;
+		if (i >= results)
+			continue;
+		/* the program is never written */
+		if (out[i] >= c->header->n_tensors ||
+		    mlk_result(c, i)->flags & MLK_TENSOR_CONST)
+			return MLK_REASON_OPERAND;
+	}
+	return MLK_REASON_NONE;
+}
+
 static int mlk_check_op(struct mlk_check *c)
 {
+	int reason;
+
 	switch (c->op->opcode) {
-	case MLK_OP_COPY:
-		return mlk_check_copy(c);
-#if MLK_CONFIG_LUT
-	case MLK_OP_LUT:
-		return mlk_check_lut(c);
-#endif
-#if MLK_CONFIG_FULLY_CONNECTED
-	case MLK_OP_FULLY_CONNECTED:
-		return mlk_check_fully_connected(c);
-#endif
-#if MLK_CONFIG_SOFTMAX
-	case MLK_OP_SOFTMAX:
-		return mlk_check_softmax(c);
-#endif
+#define MLK_OP_CASE(number, NAME, name, least, most, results) \
+	case MLK_OP_##NAME: \
+		if (!MLK_CONFIG_##NAME) \
+			return MLK_REASON_OPCODE; \
+		reason = mlk_check_operands(c, least, most, results); \
+		return reason ? reason : mlk_check_##name(c);
+		MLK_OPS(MLK_OP_CASE)
+#undef MLK_OP_CASE
 	default:
 		return MLK_REASON_OPCODE;
 	}
-}
-
-int mlk_check_copy(struct mlk_check *c)
-{
-	u32 bytes = mlk_operand_bytes(c, c->op->in[0]);
-
-	if (!bytes || bytes != mlk_operand_bytes(c, c->op->out[0]))
-		return MLK_REASON_OPERAND;
-	return MLK_REASON_NONE;
 }
 
 static int mlk_check_ops(const struct mlk_header *h, struct mlk_diag *diag)
@@ -176,11 +229,6 @@ static int mlk_check_ops(const struct mlk_header *h, struct mlk_diag *diag)
 		for (w = c.used_words; w < MLK_OP_PARAM_WORDS; w++)
 			if (c.op->words[w])
 				return MLK_REASON_RESERVED;
-		for (w = 1; w < 4; w++)
-			if (c.op->in[w] != MLK_NO_TENSOR)
-				return MLK_REASON_RESERVED;
-		if (c.op->out[1] != MLK_NO_TENSOR)
-			return MLK_REASON_RESERVED;
 		/* no more work goes into a program than it says that it costs */
 		macs += c.macs;
 		if (macs > h->macs)
@@ -213,7 +261,8 @@ static int mlk_check_all(const struct mlk_header *h, size_t bytes,
 
 	io = (const u16 *)((const u8 *)h + h->io);
 	for (i = 0; i < (u32)h->n_inputs + h->n_outputs; i++)
-		if (io[i] >= h->n_tensors)
+		if (io[i] >= h->n_tensors ||
+		    mlk_tensor_at(h, io[i])->flags & MLK_TENSOR_CONST)
 			return MLK_REASON_IO;
 
 	return mlk_check_ops(h, diag);

@@ -2,41 +2,44 @@
 /* One inference: the operators in their order. */
 #include "mlk_op.h"
 
-void mlk_program_run(const void *program, void *arena)
+static void mlk_run_ops(const struct mlk_header *h, void *arena, u32 first,
+			u32 end)
 {
-	const struct mlk_header *h = program;
-	const struct mlk_tensor *tensors = mlk_tensor_at(h, 0);
-	const struct mlk_op *op = mlk_op_at(h, 0);
-	const struct mlk_op *end = op + h->n_ops;
-	struct mlk_frame f = { .program = program };
+	struct mlk_frame f = {
+		.program = (const u8 *)h,
+		.arena = arena,
+		.tensors = mlk_tensor_at(h, 0),
+	};
+	u32 i;
 
-	for (; op < end; op++) {
-		f.op = op;
-		f.in = (u8 *)arena + tensors[op->in[0]].offset;
-		f.out = (u8 *)arena + tensors[op->out[0]].offset;
-		f.bytes = tensors[op->out[0]].bytes;
+	for (i = first; i < end; i++) {
+		f.op = mlk_op_at(h, i);
 		/* a switch: indirect calls are dear where retpolines are on */
-		switch (op->opcode) {
-		case MLK_OP_COPY:
-			memmove(f.out, f.in, f.bytes);
-			break;
-#if MLK_CONFIG_LUT
-		case MLK_OP_LUT:
-			mlk_run_lut(&f);
-			break;
-#endif
-#if MLK_CONFIG_FULLY_CONNECTED
-		case MLK_OP_FULLY_CONNECTED:
-			mlk_run_fully_connected(&f);
-			break;
-#endif
-#if MLK_CONFIG_SOFTMAX
-		case MLK_OP_SOFTMAX:
-			mlk_run_softmax(&f);
-			break;
-#endif
+		switch (f.op->opcode) {
+#define MLK_OP_CASE(number, NAME, name, least, most, results) \
+	case MLK_OP_##NAME: \
+		if (MLK_CONFIG_##NAME) \
+			mlk_run_##name(&f); \
+		break;
+			MLK_OPS(MLK_OP_CASE)
+#undef MLK_OP_CASE
 		default:
 			break;
 		}
 	}
+}
+
+void mlk_program_run(const void *program, void *arena)
+{
+	const struct mlk_header *h = program;
+
+	mlk_run_ops(h, arena, h->n_init_ops, h->n_ops);
+}
+
+void mlk_program_reset(const void *program, void *arena)
+{
+	const struct mlk_header *h = program;
+
+	memset(arena, 0, h->arena_bytes);
+	mlk_run_ops(h, arena, 0, h->n_init_ops);
 }

@@ -2,18 +2,19 @@
 """Compile a quantised ``.tflite`` model into a program for the engine.
 
 ``schema`` reads the file, ``lower`` turns its operators into engine steps,
-``arith`` has TFLite's arithmetic for that, ``program`` writes the result. This
+``arith`` has TFLite's arithmetic for that, ``plan`` gives every tensor its place,
+``program`` writes the result. This
 package needs ``flatbuffers`` and nothing else; a device that gets its programs
 ready-made needs none of it.
 """
 
 import zlib
-from bisect import insort
 
 from ..errors import ModelError, UnsupportedOpError
-from .lower import LOWER, Builder, Unsupported, quantization
-from .program import MAX_RANK, OP_COPY, Place, Step, aligned, pack, source_crc
-from .schema import MAX_OPS, MAX_TENSORS, Graph, Op, Tensor, read_graph
+from .lower import LOWER, Builder, Unsupported
+from .plan import Plan
+from .program import source_crc
+from .schema import Graph, Op, read_graph
 
 __all__ = [
     "compile_graph",
@@ -97,107 +98,6 @@ def _check_quantised(graph: Graph) -> None:
     )
 
 
-# As in mlk_engine.h, where the verifier has the last word.
-MAX_BYTES = 1 << 28
-
-
-class _Plan:
-    """Which tensors live in the arena, where, and under which number."""
-
-    def __init__(self, builder: Builder) -> None:
-        self._builder = builder
-        self._graph = builder.graph
-        self.steps = list(builder.steps)
-        self.tensors: list[Tensor] = []
-        self.host: list[str] = []
-        self._number: dict[int, int] = {}
-
-    def number(self, tensor: int) -> int:
-        """The program's number of a tensor, given on first use."""
-        tensor = self._builder.root(tensor)
-        if tensor not in self._number:
-            self._number[tensor] = self._new(self._graph.tensors[tensor])
-        return self._number[tensor]
-
-    def _new(self, tensor: Tensor) -> int:
-        if tensor.dtype not in ("INT8", "UINT8"):
-            raise UnsupportedOpError(
-                f"{tensor} is {tensor.dtype} at the model's border or between its "
-                "operators; the engine runs INT8",
-                (str(tensor),),
-            )
-        if not tensor.elements:
-            raise ModelError(f"{tensor}: has no elements")
-        if len(tensor.shape) > MAX_RANK:
-            raise Unsupported(f"{tensor} has more than {MAX_RANK} dimensions")
-        if tensor.elements > MAX_BYTES:
-            raise Unsupported(f"{tensor} has more than {MAX_BYTES} bytes")
-        if len(self.tensors) == MAX_TENSORS:
-            raise Unsupported(f"more than {MAX_TENSORS} tensors")
-        quantization(tensor)
-        self.tensors.append(tensor)
-        self.host.append(tensor.dtype)
-        return len(self.tensors) - 1
-
-    def border(self, index: int, taken: set[int]) -> int:
-        """The number of a model input or output, made distinct by a copy."""
-        tensor = self._graph.tensors[index]
-        inner = self._builder.border.get(index, index)
-        for at in (inner, self._builder.root(inner)):
-            if self._graph.tensors[at].data is not None:
-                raise Unsupported(f"{tensor} is a constant at the model's border")
-            if self._graph.tensors[at].is_variable:
-                raise Unsupported(f"{tensor} is a variable at the model's border")
-        number = self.number(inner)
-        shaped = self._graph.tensors[inner]._replace(
-            shape=tensor.shape, name=tensor.name
-        )
-        if number in taken:
-            if len(self.steps) == MAX_OPS:
-                raise Unsupported(f"more than {MAX_OPS} operators")
-            copy = self._new(shaped)
-            self.steps.append(Step(OP_COPY, 0, (number,), (copy,), (), 0))
-            number = copy
-        else:
-            self.tensors[number] = shaped
-        if tensor.dtype == "FLOAT32":
-            self.host[number] = "FLOAT32"
-        taken.add(number)
-        return number
-
-
-def _place(sizes: list[int], lives: list[tuple[int, int]]) -> tuple[list[int], int]:
-    """Offsets for blocks with lifetimes, largest first into the first gap."""
-    offsets = [0] * len(sizes)
-    done: list[int] = []  # in the order of their offsets
-    peak = 0
-    for block in sorted(range(len(sizes)), key=lambda b: -sizes[b]):
-        first, last = lives[block]
-        offset = 0
-        for other in done:
-            start, end = lives[other]
-            if start > last or end < first:
-                continue
-            if offset + aligned(sizes[block]) <= offsets[other]:
-                break
-            offset = max(offset, offsets[other] + aligned(sizes[other]))
-        offsets[block] = offset
-        insort(done, block, key=offsets.__getitem__)
-        peak = max(peak, offset + aligned(sizes[block]))
-    return offsets, peak
-
-
-def _lifetimes(plan: _Plan, border: set[int]) -> list[tuple[int, int]]:
-    """First and last step of each tensor; the model's inputs and outputs stay."""
-    end = len(plan.steps)
-    lives = [(end, -1)] * len(plan.tensors)
-    for at, step in enumerate(plan.steps):
-        for number in (*step.inputs, *step.outputs):
-            first, last = lives[number]
-            lives[number] = min(first, at), max(last, at)
-    return [(-1, end) if n in border else lives[n] for n in range(len(lives))]
-
-
 def compile_graph(graph: Graph, crc: int = 0) -> bytes:
     """Compile a graph that `read_graph` gave; see `compile_model`."""
     try:
@@ -214,36 +114,7 @@ def _compile(graph: Graph, crc: int) -> bytes:
         raise UnsupportedOpError(
             "the engine does not support " + ", ".join(missing), missing
         )
-    plan = _Plan(builder)
-    plan.steps = [
-        step._replace(
-            inputs=tuple(plan.number(t) for t in step.inputs),
-            outputs=tuple(plan.number(t) for t in step.outputs),
-        )
-        for step in plan.steps
-    ]
-    taken: set[int] = set()
-    inputs = [plan.border(t, taken) for t in graph.inputs]
-    outputs = [plan.border(t, taken) for t in graph.outputs]
-
-    sizes = [tensor.elements for tensor in plan.tensors]
-    offsets, arena_bytes = _place(sizes, _lifetimes(plan, taken))
-    if arena_bytes > MAX_BYTES:
-        raise Unsupported(f"needs {arena_bytes} bytes of arena, at most {MAX_BYTES}")
-    places = []
-    for tensor, host, offset, size in zip(
-        plan.tensors, plan.host, offsets, sizes, strict=True
-    ):
-        scale, zero = quantization(tensor)
-        places.append(
-            Place(
-                tensor.name, tensor.dtype, host, tensor.shape, scale, zero, offset, size
-            )
-        )
-    program = pack(places, plan.steps, inputs, outputs, builder.data, arena_bytes, crc)
-    if len(program) > MAX_BYTES:
-        raise Unsupported(f"needs {len(program)} bytes of program, at most {MAX_BYTES}")
-    return program
+    return Plan(builder).program(crc)
 
 
 def compile_model(data: bytes) -> bytes:

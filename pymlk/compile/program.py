@@ -12,15 +12,27 @@ MAGIC = 0x504B4C4D
 VERSION = 1
 ALIGN = 16
 NO_TENSOR = 0xFFFF
-PARAM_WORDS = 20
+PARAM_WORDS = 24
 MAX_RANK = 6
 
-FLOAT32, UINT8, INT8 = 0, 3, 9
-DTYPE_CODES = {"FLOAT32": FLOAT32, "UINT8": UINT8, "INT8": INT8}
+# enum mlk_dtype: code and bytes of an element
+DTYPES = {
+    "FLOAT32": (0, 4),
+    "INT32": (2, 4),
+    "UINT8": (3, 1),
+    "INT64": (4, 8),
+    "INT16": (7, 2),
+    "INT8": (9, 1),
+}
+CONST = 1  # enum mlk_tensor_flag
 
-OP_COPY, OP_LUT, OP_FULLY_CONNECTED, OP_SOFTMAX = 1, 2, 3, 4
+# MLK_OPS
+OP_COPY = 1
+OP_LUT = 2
+OP_FULLY_CONNECTED = 3
+OP_SOFTMAX = 4
 
-_HEADER = struct.Struct("<IHHIIQQIIIIIIIHHHHI")
+_HEADER = struct.Struct("<IHHIIQQIIIIIIIHHHHHH")
 _TENSOR = struct.Struct("<BBBBIIifI6I")
 _OP = struct.Struct("<HH4H2H")
 # The checksum covers everything behind itself.
@@ -28,7 +40,7 @@ _CHECKED_FROM = 24
 
 
 class Place(NamedTuple):
-    """An activation: what it is and where it lies in the arena."""
+    """An array: what it is and where it lies, in the arena or (`Ref`) in the data."""
 
     name: str
     dtype: str
@@ -36,7 +48,7 @@ class Place(NamedTuple):
     shape: tuple[int, ...]
     scale: float
     zero_point: int
-    offset: int
+    offset: "int | Ref"
     size: int
 
 
@@ -95,14 +107,15 @@ def checksum(words: bytes) -> int:
     return totals << 32 | total
 
 
-def _pack_tensor(place: Place, name: int) -> bytes:
+def _pack_tensor(place: Place, name: int, data: int) -> bytes:
     dims = place.shape + (0,) * (6 - len(place.shape))
+    constant = isinstance(place.offset, Ref)
     return _TENSOR.pack(
-        DTYPE_CODES[place.dtype],
-        DTYPE_CODES[place.host_dtype],
+        DTYPES[place.dtype][0],
+        DTYPES[place.host_dtype][0],
         len(place.shape),
-        0,
-        place.offset,
+        CONST if constant else 0,
+        place.offset.offset + data if isinstance(place.offset, Ref) else place.offset,
         place.size,
         place.zero_point,
         place.scale,
@@ -128,6 +141,7 @@ def pack(
     data: Data,
     arena_bytes: int,
     source_crc: int,
+    init_steps: int = 0,
 ) -> bytes:
     """Write the program.
 
@@ -145,6 +159,8 @@ def pack(
         Size of the arena, a multiple of 16.
     source_crc : int
         CRC-32 of the ``.tflite`` file.
+    init_steps : int
+        So many steps from the first on run at a reset, not in a run.
 
     Returns
     -------
@@ -162,7 +178,7 @@ def pack(
     names = bytearray()
     tensors = bytearray()
     for place in places:
-        tensors += _pack_tensor(place, len(names))
+        tensors += _pack_tensor(place, len(names), data_at)
         names += place.name.encode("utf-8", "replace").replace(b"\0", b"?") + b"\0"
     names += bytes(-len(names) % 4)
     ops = b"".join(_pack_step(step, data_at) for step in steps)
@@ -187,6 +203,7 @@ def pack(
             len(steps),
             len(inputs),
             len(outputs),
+            init_steps,
             0,
         )
 

@@ -30,10 +30,11 @@ MAKER = _corpus_maker()
 PROGRAMS = MAKER.programs()
 
 # struct mlk_header, field by field
-HEADER = struct.Struct("<IHHIIQQIIIIIIIHHHHI")
+HEADER = struct.Struct("<IHHIIQQIIIIIIIHHHHHH")
 FIELDS = (
     "magic version header_bytes total_bytes reserved0 checksum macs arena_bytes "
-    "source_crc tensors ops io data names n_tensors n_ops n_inputs n_outputs reserved"
+    "source_crc tensors ops io data names n_tensors n_ops n_inputs n_outputs "
+    "n_init_ops reserved"
 ).split()
 TENSOR = struct.Struct("<BBBBIIiII6I")
 TENSOR_FIELDS = (
@@ -156,12 +157,10 @@ STRUCTURED = {
         lambda: edit().set(reserved=1),
         lambda: edit().set(reserved0=1),
         lambda: edit().op(0, word12=1),
-        lambda: edit().op(0, word19=1),
-        lambda: edit().op(0, in1=0),
-        lambda: edit().op(0, in3=5),
-        lambda: edit().op(0, out1=1),
+        lambda: edit().op(0, word23=1),
     ],
     "COUNTS": [
+        lambda: edit().set(n_init_ops=2),
         lambda: edit().set(n_tensors=0),
         lambda: edit().set(n_tensors=4097),
         lambda: edit().set(n_ops=4097),
@@ -210,6 +209,11 @@ STRUCTURED = {
         lambda: edit().op(0, opcode=250),
     ],
     "OPERAND": [
+        lambda: edit().op(0, in0=0xFFFF),
+        lambda: edit().op(0, in1=0),
+        lambda: edit().op(0, in3=5),
+        lambda: edit().op(0, out0=0xFFFF),
+        lambda: edit().op(0, out1=1),
         lambda: edit().op(0, in0=2),
         lambda: edit().op(0, in0=0xFFFF),
         lambda: edit().op(0, out0=0xFFFF),

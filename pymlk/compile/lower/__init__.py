@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: MIT
+"""Turn each TFLite operator into engine steps: one function per operator.
+
+Such a function checks the form of its operator (dtypes, shapes, options) and raises
+`Unsupported` for one that the engine lacks; the tables and multipliers that it makes
+are those of TFLite's reference kernels, whose source each one names. A module here
+has a family of operators and a table ``LOWER`` of their names.
+"""
+
+from collections.abc import Callable
+
+from ..schema import Op
+from . import border, dense, table
+from .common import Builder, Unsupported, quantization
+
+__all__ = ["LOWER", "Builder", "Unsupported", "quantization"]
+
+LOWER: dict[str, Callable[[Builder, Op], None]] = {
+    **border.LOWER,
+    **dense.LOWER,
+    **table.LOWER,
+}

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: MIT
+"""What lowering any operator needs: the builder, checks of operands, scales."""
+
+import math
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from ...errors import ModelError
+from .. import arith
+from ..program import Data, Ref, Step
+from ..schema import ACTIVATIONS, Graph, Op, Tensor
+
+# Bounds the time that compiling takes: about 5 s.
+MAX_WEIGHT_BYTES = 1 << 27
+
+
+class Unsupported(Exception):
+    """A form of an operator that is not in the engine; the text says why."""
+
+
+class Builder:
+    """What lowering produces: steps, data, and tensors that share memory."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        # the graph's, then those that lowering adds
+        self.tensors = list(graph.tensors)
+        self.data = Data()
+        self.steps: list[Step] = []
+        # these run at a reset, not in a run
+        self.init_steps: list[Step] = []
+        # tensor -> the tensor whose memory it is (a reshape costs nothing)
+        self.alias: dict[int, int] = {}
+        # float tensor at the model's border -> the int8 tensor behind it
+        self.border: dict[int, int] = {}
+        # weights read so far; operators may share them, so the file is no bound
+        self.weight_bytes = 0
+
+    def root(self, tensor: int) -> int:
+        """The tensor whose memory a tensor uses."""
+        while tensor in self.alias:
+            tensor = self.alias[tensor]
+        return tensor
+
+    def operand(self, op: Op, position: int) -> Tensor:
+        """An input that must be there."""
+        if not self.has(op, position):
+            raise ModelError(f"{op}: input {position} is missing")
+        return self.tensors[op.inputs[position]]
+
+    def has(self, op: Op, position: int) -> bool:
+        """Is an optional input there?"""
+        return position < len(op.inputs) and op.inputs[position] >= 0
+
+    def result(self, op: Op, position: int = 0, expected: int = 1) -> Tensor:
+        """An output of an operator with so many of them."""
+        if len(op.outputs) != expected:
+            raise ModelError(f"{op}: {len(op.outputs)} outputs, expected {expected}")
+        return self.tensors[op.outputs[position]]
+
+    def temporary(self, like: Tensor, name: str, **changes: Any) -> Tensor:
+        """Add a tensor that only the engine sees, like another one but for changes."""
+        tensor = like._replace(
+            index=len(self.tensors), name=name, data=None, is_variable=False
+        )._replace(**changes)
+        self.tensors.append(tensor)
+        return tensor
+
+    def count_weights(self, weights: Tensor) -> None:
+        """Bound the weights of the whole model."""
+        self.weight_bytes += weights.elements
+        if self.weight_bytes > MAX_WEIGHT_BYTES:
+            raise Unsupported(f"more than {MAX_WEIGHT_BYTES} bytes of weights in all")
+
+    def fold(self, op: Op, data: bytes) -> None:
+        """Make an operator's result a constant: it is known now."""
+        result = self.result(op)
+        self.tensors[result.index] = result._replace(data=data)
+
+    def step(
+        self,
+        opcode: int,
+        op: Op,
+        sources: Sequence[Tensor],
+        results: Sequence[Tensor],
+        params: tuple[int | Ref, ...],
+        macs: int = 0,
+    ) -> None:
+        """Add a step; constant operands go into the program's data."""
+        self.steps.append(
+            Step(
+                opcode,
+                op.code,
+                tuple(t.index for t in sources),
+                tuple(t.index for t in results),
+                params,
+                macs,
+            )
+        )
+
+
+def quantization(tensor: Tensor) -> tuple[float, int]:
+    """Scale and zero point of a tensor that is quantised as a whole."""
+    if len(tensor.scales) != 1 or len(tensor.zero_points) > 1:
+        raise Unsupported(f"{tensor} has {len(tensor.scales)} scales, not 1")
+    scale = tensor.scales[0]
+    if not (math.isfinite(scale) and scale > 0):
+        raise ModelError(f"{tensor}: scale {scale} found, expected a positive number")
+    zero_point = tensor.zero_points[0] if tensor.zero_points else 0
+    low, high = (0, 255) if tensor.dtype == "UINT8" else (-128, 127)
+    if not low <= zero_point <= high:
+        raise ModelError(
+            f"{tensor}: zero point {zero_point} found, expected {low} to {high}"
+        )
+    return scale, zero_point
+
+
+def need(tensor: Tensor, *dtypes: str) -> None:
+    """Refuse an operand of another dtype."""
+    if tensor.dtype not in dtypes:
+        raise Unsupported(f"{tensor} is {tensor.dtype}, not {' or '.join(dtypes)}")
+
+
+def activation_range(
+    op: Op, activation: int, scale: float, zero: int
+) -> tuple[int, int]:
+    """Bounds of a fused activation.
+
+    Source: CalculateActivationRangeQuantized in tensorflow/lite/kernels/
+    kernel_util.cc.
+    """
+    bounds: dict[str, tuple[float | None, float | None]] = {
+        "NONE": (None, None),
+        "RELU": (0.0, None),
+        "RELU_N1_TO_1": (-1.0, 1.0),
+        "RELU6": (0.0, 6.0),
+    }
+    name = ACTIVATIONS[activation] if 0 <= activation < 6 else str(activation)
+    if name not in bounds:
+        raise Unsupported(f"fused activation {name}")
+
+    def level(real: float | None, otherwise: int) -> int:
+        if real is None:
+            return otherwise
+        return zero + arith.round_away(arith.f32(real / scale))
+
+    low, high = bounds[name]
+    least, most = max(-128, level(low, -128)), min(127, level(high, 127))
+    if least > most:
+        raise ModelError(f"{op}: activation {name} leaves no output value")
+    return least, most
+
+
+def weight_multipliers(
+    source: Tensor, weights: Tensor, result: Tensor, width: int
+) -> list[tuple[int, int]]:
+    """Per-channel in double, per-tensor with the product rounded to float32.
+
+    Source: PopulateConvolutionQuantizationParams and
+    GetQuantizedConvolutionMultipler in tensorflow/lite/kernels/kernel_util.cc.
+    """
+    in_scale, _ = quantization(source)
+    out_scale, _ = quantization(result)
+    scales = weights.scales
+    for scale in scales:
+        if not (math.isfinite(scale) and scale > 0):
+            raise ModelError(f"{weights}: scale {scale}, expected a positive number")
+    if len(scales) == 1:
+        real = arith.f32(in_scale * scales[0]) / out_scale
+        return [arith.quantize_multiplier(real)] * width
+    if len(scales) != width or weights.quantized_dimension != 0:
+        raise ModelError(
+            f"{weights}: {len(scales)} scales along dimension "
+            f"{weights.quantized_dimension}, expected {width} along dimension 0"
+        )
+    if any(weights.zero_points):
+        raise ModelError(f"{weights}: per-channel zero points must be 0")
+    return [arith.quantize_multiplier(in_scale * scale / out_scale) for scale in scales]
+
+
+def biases(builder: Builder, op: Op, position: int, width: int) -> list[int]:
+    """The int32 biases of an operator; zeros where they are left out."""
+    if not builder.has(op, position):
+        return [0] * width
+    bias = builder.operand(op, position)
+    need(bias, "INT32")
+    if bias.data is None:
+        raise Unsupported(f"{bias} is not constant")
+    if bias.elements != width:
+        raise ModelError(f"{op}: {bias} found, expected {width} biases")
+    return list(struct.unpack(f"<{width}i", bias.data))

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: MIT
+"""Give every tensor of a lowered model its number and its place in arena or data."""
+
+from bisect import insort
+
+from ..errors import ModelError, UnsupportedOpError
+from .lower import Builder, Unsupported, quantization
+from .program import (
+    DTYPES,
+    MAX_RANK,
+    OP_COPY,
+    Place,
+    Ref,
+    Step,
+    aligned,
+    pack,
+)
+from .schema import MAX_OPS, MAX_TENSORS, Tensor
+
+# As in mlk_engine.h, where the verifier has the last word.
+MAX_BYTES = 1 << 28
+
+
+def tensor_bytes(tensor: Tensor) -> int:
+    """Size of a tensor's memory."""
+    return tensor.elements * DTYPES[tensor.dtype][1]
+
+
+def _scale(tensor: Tensor) -> tuple[float, int]:
+    """Quantisation as the program tells it; indices and counts have none."""
+    if tensor.dtype in ("INT32", "INT64"):
+        return 1.0, 0
+    return quantization(tensor)
+
+
+class Plan:
+    """Which tensors a program has, under which numbers, and where they lie.
+
+    Parameters
+    ----------
+    builder : Builder
+        A model whose operators are all lowered.
+    """
+
+    def __init__(self, builder: Builder) -> None:
+        self._builder = builder
+        self._all = builder.tensors
+        self.tensors: list[Tensor] = []
+        self.host: list[str] = []
+        self._number: dict[int, int] = {}
+        self.init_steps = [self._numbered(step) for step in builder.init_steps]
+        self.steps = [self._numbered(step) for step in builder.steps]
+
+    def _numbered(self, step: Step) -> Step:
+        return step._replace(
+            inputs=tuple(self.number(t) for t in step.inputs),
+            outputs=tuple(self.number(t) for t in step.outputs),
+        )
+
+    def number(self, tensor: int) -> int:
+        """The program's number of a tensor, given on first use."""
+        tensor = self._builder.root(tensor)
+        if tensor not in self._number:
+            self._number[tensor] = self._new(self._all[tensor])
+        return self._number[tensor]
+
+    def _new(self, tensor: Tensor) -> int:
+        if tensor.dtype not in DTYPES or tensor.dtype == "FLOAT32":
+            raise UnsupportedOpError(
+                f"{tensor} is {tensor.dtype} at the model's border or between its "
+                "operators; the engine runs integers",
+                (str(tensor),),
+            )
+        if not tensor.elements:
+            raise ModelError(f"{tensor}: has no elements")
+        if len(tensor.shape) > MAX_RANK:
+            raise Unsupported(f"{tensor} has more than {MAX_RANK} dimensions")
+        if tensor_bytes(tensor) > MAX_BYTES:
+            raise Unsupported(f"{tensor} has more than {MAX_BYTES} bytes")
+        if len(self.tensors) == MAX_TENSORS:
+            raise Unsupported(f"more than {MAX_TENSORS} tensors")
+        _scale(tensor)
+        self.tensors.append(tensor)
+        self.host.append(tensor.dtype)
+        return len(self.tensors) - 1
+
+    def border(self, index: int, taken: set[int]) -> int:
+        """The number of a model input or output, made distinct by a copy."""
+        tensor = self._all[index]
+        inner = self._builder.border.get(index, index)
+        for at in (inner, self._builder.root(inner)):
+            if self._all[at].data is not None:
+                raise Unsupported(f"{tensor} is a constant at the model's border")
+            if self._all[at].is_variable:
+                raise Unsupported(f"{tensor} is a variable at the model's border")
+        number = self.number(inner)
+        shaped = self._all[inner]._replace(shape=tensor.shape, name=tensor.name)
+        if number in taken:
+            if len(self.steps) == MAX_OPS:
+                raise Unsupported(f"more than {MAX_OPS} operators")
+            copy = self._new(shaped)
+            self.steps.append(Step(OP_COPY, 0, (number,), (copy,), (), 0))
+            number = copy
+        else:
+            self.tensors[number] = shaped
+        if tensor.dtype == "FLOAT32":
+            self.host[number] = "FLOAT32"
+        taken.add(number)
+        return number
+
+    def _lifetimes(self, lasting: set[int]) -> list[tuple[int, int]]:
+        """First and last step of each tensor; some last for the whole run."""
+        end = len(self.steps)
+        lives = [(end, -1)] * len(self.tensors)
+        for at, step in enumerate(self.steps):
+            for number in (*step.inputs, *step.outputs):
+                first, last = lives[number]
+                lives[number] = min(first, at), max(last, at)
+        lasting |= {n for step in self.init_steps for n in step.outputs}
+        lasting |= {n for n, t in enumerate(self.tensors) if t.is_variable}
+        return [(-1, end) if n in lasting else lives[n] for n in range(len(lives))]
+
+    def _places(self, lasting: set[int]) -> tuple[list[Place], int]:
+        """Where each tensor lies, and how large the arena must be."""
+        arena = [n for n, t in enumerate(self.tensors) if t.data is None]
+        lives = self._lifetimes(lasting)
+        sizes = [tensor_bytes(self.tensors[n]) for n in arena]
+        offsets, arena_bytes = place(sizes, [lives[n] for n in arena])
+        if arena_bytes > MAX_BYTES:
+            raise Unsupported(
+                f"needs {arena_bytes} bytes of arena, at most {MAX_BYTES}"
+            )
+        where: dict[int, int | Ref] = dict(zip(arena, offsets, strict=True))
+        places = []
+        for number, tensor in enumerate(self.tensors):
+            if tensor.data is not None:
+                where[number] = self._builder.data.add(tensor.data)
+            scale, zero = _scale(tensor)
+            places.append(
+                Place(
+                    tensor.name,
+                    tensor.dtype,
+                    self.host[number],
+                    tensor.shape,
+                    scale,
+                    zero,
+                    where[number],
+                    tensor_bytes(tensor),
+                )
+            )
+        return places, arena_bytes
+
+    def program(self, crc: int) -> bytes:
+        """Write the program.
+
+        Parameters
+        ----------
+        crc : int
+            CRC-32 of the ``.tflite`` file.
+
+        Returns
+        -------
+        bytes
+            The program.
+
+        Raises
+        ------
+        Unsupported
+            If it is larger than the engine takes.
+        """
+        graph = self._builder.graph
+        taken: set[int] = set()
+        inputs = [self.border(t, taken) for t in graph.inputs]
+        outputs = [self.border(t, taken) for t in graph.outputs]
+        places, arena_bytes = self._places(taken)
+        steps = [*self.init_steps, *self.steps]
+        if len(steps) > MAX_OPS:
+            raise Unsupported(f"more than {MAX_OPS} operators")
+        program = pack(
+            places,
+            steps,
+            inputs,
+            outputs,
+            self._builder.data,
+            arena_bytes,
+            crc,
+            len(self.init_steps),
+        )
+        if len(program) > MAX_BYTES:
+            raise Unsupported(
+                f"needs {len(program)} bytes of program, at most {MAX_BYTES}"
+            )
+        return program
+
+
+def place(sizes: list[int], lives: list[tuple[int, int]]) -> tuple[list[int], int]:
+    """Offsets for blocks with lifetimes, largest first into the first gap.
+
+    Parameters
+    ----------
+    sizes : list of int
+        Bytes of each block.
+    lives : list of tuple of (int, int)
+        First and last step in which each is used.
+
+    Returns
+    -------
+    tuple of (list of int, int)
+        Offset of each block, and the end of the last one.
+    """
+    offsets = [0] * len(sizes)
+    done: list[int] = []  # in the order of their offsets
+    peak = 0
+    for block in sorted(range(len(sizes)), key=lambda b: -sizes[b]):
+        first, last = lives[block]
+        offset = 0
+        for other in done:
+            start, end = lives[other]
+            if start > last or end < first:
+                continue
+            if offset + aligned(sizes[block]) <= offsets[other]:
+                break
+            offset = max(offset, offsets[other] + aligned(sizes[other]))
+        offsets[block] = offset
+        insort(done, block, key=offsets.__getitem__)
+        peak = max(peak, offset + aligned(sizes[block]))
+    return offsets, peak
