@@ -26,14 +26,15 @@ PIP := $(PY) -m pip -qq --no-input
 say = @echo "  $(1)"
 
 # Whatever ends in the wheel. The list is a file of its own, so that adding or
-# removing one (or .config) also rebuilds.
+# removing one (or .config), or PYMLK_DEBUG, also rebuilds.
 SOURCES := $(sort $(wildcard setup.py setup.cfg pyproject.toml README.md $(CONFIG)) \
 	$(shell find pymlk kernel models -name __pycache__ -prune -o -type f \
 		\( -name '*.py' -o -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' \
 		-o -name '*.c' -o -name '*.h' -o -name '*.toml' -o -name '*.tflite' \
 		-o -name '*.mlk' -o -name '*.bash' -o -name '*.md' -o -name py.typed \) -print))
-$(shell mkdir -p build; echo $(SOURCES) | cmp -s - build/sources.list || \
-	echo $(SOURCES) >build/sources.list)
+LIST := $(SOURCES) debug=$(PYMLK_DEBUG)
+$(shell mkdir -p build; echo '$(LIST)' | cmp -s - build/sources.list || \
+	echo '$(LIST)' >build/sources.list)
 
 # A moved checkout has a broken .venv: its scripts name the old place.
 ifneq ($(shell cat $(STAMPS)/venv 2>/dev/null),$(CURDIR))
@@ -100,7 +101,7 @@ wheel: $(STAMPS)/build ## wheel in dist/
 
 .PHONY: clean
 clean: ## remove .venv, build/, dist/ and caches; keeps .config
-	rm -rf $(VENV) build dist pymlk.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist pymlk.egg-info pymlk/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 .PHONY: FORCE
@@ -135,7 +136,7 @@ $(STAMPS)/tflite: $(STAMPS)/venv setup.cfg
 
 $(STAMPS)/tests: $(STAMPS)/venv $(STAMPS)/kconfig tests/requirements.txt
 	$(call say,pip    test requirements)
-	@scripts/bootstrap.sh need ip iproute2 losetup mount unshare util-linux nm binutils
+	@scripts/bootstrap.sh need ip iproute2 strace strace losetup mount clang clang
 	@$(PIP) install -r tests/requirements.txt
 	@touch $@
 

@@ -111,24 +111,34 @@ class ChosenModules(build_py):
 # setuptools compares times, not flags: a file that changes with the flags makes a
 # new .config rebuild what it touches, and only that.
 macros = [(f"MLK_CONFIG_{op}", "0") for op in OPERATORS if is_off(f"MLK_OP_{op}")]
-flags = Path("build", "engine-flags")
-if not flags.exists() or flags.read_text() != repr((macros, DEBUG)):
-    flags.parent.mkdir(exist_ok=True)
-    flags.write_text(repr((macros, DEBUG)))
+
+
+def marker(name, content):
+    """Write a file only if its content changes; its path."""
+    path = Path("build", name)
+    if not path.exists() or path.read_text() != content:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    return str(path)
 
 
 def extension(path):
     """Every .pyx is one extension; the engine also has its C sources."""
     name = "pymlk." + Path(path).stem
     is_engine = name == "pymlk.engine"
+    depends = ["setup.py", marker("flags", f"debug {DEBUG}")]
+    depends += glob("kernel/engine/*.h")
+    if is_engine:
+        depends.append(marker("engine-flags", repr(macros)))
+    if name == "pymlk.attrs":
+        depends += glob("pymlk/attr*.h")
     return Extension(
         name,
         [path, *(sorted(glob("kernel/engine/mlk_*.c")) if is_engine else ())],
         include_dirs=["kernel/engine"],
         define_macros=macros if is_engine else [],
         libraries=["m"],
-        depends=["setup.py", *glob("kernel/engine/*.h"), *glob("pymlk/*.h")]
-        + [str(flags)] * is_engine,
+        depends=depends,
         extra_compile_args=["-O3", "-g0", "-std=gnu11", "-fvisibility=hidden"],
         extra_link_args=["-Wl,-s"],
     )

@@ -151,6 +151,19 @@ def test_a_reader_that_leaves_is_no_error(fake_sys: FakeSys) -> None:
     assert list(fake_sys.state.glob("*.journal")) == []
 
 
+def test_the_loop_carries_no_compiler_and_no_numpy(fake_sys: FakeSys) -> None:
+    daemon = Daemon(fake_sys)
+    daemon.until_changed()
+    proc = Path(f"/proc/{daemon.process.pid}")
+    maps = (proc / "maps").read_text()
+    status = (proc / "status").read_text()
+    daemon.stop(signal.SIGTERM)
+    for name in ("numpy", "tflite", "msgspec", "flatbuffers"):
+        assert name not in maps
+    resident = int(status.partition("VmHWM:")[2].split()[0])
+    assert resident < 16384, "a bare Python has about 8500 KiB"
+
+
 def test_all_devices_gone_ends_the_run(fake_sys: FakeSys) -> None:
     fake_sys.write_policy(POLICY.replace("/sys/block/*", "/sys/block/nvme*"))
     done = pymlk(*run_args(fake_sys))

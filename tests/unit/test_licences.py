@@ -10,7 +10,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # cannot carry a comment, or is a licence or a document
-BARE = {".tflite", ".mlk", ".json", ".csv", ".npz", ".bin", ".gz", ".md", ".typed"}
+BARE = {
+    ".tflite",
+    ".mlk",
+    ".json",
+    ".csv",
+    ".npz",
+    ".bin",
+    ".gz",
+    ".md",
+    ".typed",
+    ".so",
+}
 NOT_OURS = {"build", "dist", "pymlk.egg-info", "__pycache__", "LICENSES", "PKG-INFO"}
 
 
