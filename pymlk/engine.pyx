@@ -217,22 +217,10 @@ cdef class Program:
 
 
 def _op_name(code):
-    """TFLite's name of an operator; the number for ones without a table."""
-    return _NAMES.get(code, f"operator {code}")
+    """TFLite's name of an operator; a step that none asked for is a COPY."""
+    from .operators import OPERATORS
 
-
-# Only what the engine has: the whole table belongs to the compiler.
-_NAMES = {
-    0: "COPY",
-    9: "FULLY_CONNECTED",
-    14: "LOGISTIC",
-    19: "RELU",
-    20: "RELU_N1_TO_1",
-    21: "RELU6",
-    25: "SOFTMAX",
-    28: "TANH",
-    114: "QUANTIZE",
-}
+    return OPERATORS[code] if code < len(OPERATORS) else "COPY"
 
 
 cdef class _Block:

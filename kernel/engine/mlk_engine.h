@@ -204,7 +204,8 @@ struct mlk_softmax_params {
 /**
  * struct mlk_op - one step of a program
  * @opcode: enum mlk_opcode
- * @source: BuiltinOperator of the .tflite it came from; information only
+ * @source: BuiltinOperator of the .tflite it came from, 0xffff for none;
+ *	information only
  * @in: tensor numbers, MLK_NO_TENSOR where unused
  * @out: tensor numbers, MLK_NO_TENSOR where unused
  * @words: the parameters as words; zero behind the operator's own struct

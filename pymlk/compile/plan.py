@@ -8,6 +8,7 @@ from .lower import Builder, Unsupported, quantization
 from .program import (
     DTYPES,
     MAX_RANK,
+    NO_SOURCE,
     OP_COPY,
     Place,
     Ref,
@@ -99,7 +100,7 @@ class Plan:
             if len(self.steps) == MAX_OPS:
                 raise Unsupported(f"more than {MAX_OPS} operators")
             copy = self._new(shaped)
-            self.steps.append(Step(OP_COPY, 0, (number,), (copy,), (), 0))
+            self.steps.append(Step(OP_COPY, NO_SOURCE, (number,), (copy,), (), 0))
             number = copy
         else:
             self.tensors[number] = shaped

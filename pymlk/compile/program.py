@@ -12,6 +12,7 @@ MAGIC = 0x504B4C4D
 VERSION = 1
 ALIGN = 16
 NO_TENSOR = 0xFFFF
+NO_SOURCE = 0xFFFF  # a step that no operator of the model asked for
 PARAM_WORDS = 24
 MAX_RANK = 6
 
