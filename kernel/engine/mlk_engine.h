@@ -56,7 +56,8 @@ enum mlk_tensor_flag {
 	X(1, COPY, copy, 1, 1, 1) \
 	X(2, LUT, lut, 1, 1, 1) \
 	X(3, FULLY_CONNECTED, fully_connected, 1, 1, 1) \
-	X(4, SOFTMAX, softmax, 1, 1, 1)
+	X(4, SOFTMAX, softmax, 1, 1, 1) \
+	X(5, CONV_2D, conv_2d, 1, 1, 2)
 
 enum mlk_opcode {
 #define MLK_OP_ENUM(number, NAME, name, least, most, results) \
@@ -148,34 +149,82 @@ struct mlk_lut_params {
 	u32 table;
 };
 
+/*
+ * Weights of a matrix product are packed in blocks of 16 outputs by 4 inputs,
+ * [(width + 15) / 16][(depth + 3) / 4][16][4], padded with zeros: what one
+ * vector instruction of any set multiplies lies side by side. Arrays with an
+ * entry per output are padded to a multiple of 16 entries, too.
+ */
+#define MLK_BLOCK_OUTPUTS 16u
+#define MLK_BLOCK_INPUTS 4u
+
 /**
- * struct mlk_fc_params - MLK_OP_FULLY_CONNECTED
- * @rows: independent input rows (batch)
+ * struct mlk_weights - the constant side of a matrix product
  * @depth: inputs of one row
  * @width: outputs of one row
- * @stride: bytes from one output's weights to the next, >= @depth
- * @weights: offset of s8 [@width][@stride]
- * @bias: offset of s32 [@width]; holds input offset * sum of weights too
- * @multiplier: offset of s32 [@width], each >= 0
- * @shift: offset of s32 [@width], each in [-31, 30], > 0 is a left shift
- * @weight_offset: minus the weights' zero point, nearly always 0
+ * @packed: offset of the packed s8 weights
+ * @bias: offset of s32 per output; holds input offset * sum of weights too
+ * @bias_unsigned: the same for inputs with 128 added: bias - 128 * sum of weights
+ * @multiplier: offset of s32 per output, each >= 0
+ * @shift: offset of s32 per output, each in [-31, 30], > 0 is a left shift
  * @out_zero_point: added after the multiplication
  * @act_min: lower bound of the fused activation
  * @act_max: upper bound of the fused activation
  */
-struct mlk_fc_params {
-	u32 rows;
+struct mlk_weights {
 	u32 depth;
 	u32 width;
-	u32 stride;
-	u32 weights;
+	u32 packed;
 	u32 bias;
+	u32 bias_unsigned;
 	u32 multiplier;
 	u32 shift;
-	s32 weight_offset;
 	s32 out_zero_point;
 	s32 act_min;
 	s32 act_max;
+};
+
+/**
+ * struct mlk_fc_params - MLK_OP_FULLY_CONNECTED
+ * @w: weights
+ * @rows: independent input rows (batch)
+ * @weight_offset: minus the weights' zero point, nearly always 0
+ */
+struct mlk_fc_params {
+	struct mlk_weights w;
+	u32 rows;
+	s32 weight_offset;
+};
+
+/**
+ * struct mlk_conv_params - MLK_OP_CONV_2D
+ * @w: weights; depth is kernel_h * kernel_w * input channels
+ * @kernel_h: height of the kernel
+ * @kernel_w: width of the kernel
+ * @stride_h: rows from one output to the next
+ * @stride_w: columns from one output to the next
+ * @dilation_h: rows from one tap to the next
+ * @dilation_w: columns from one tap to the next
+ * @pad_top: rows above the input that count as zero
+ * @pad_left: columns left of the input that count as zero
+ * @in_zero_point: what stands for zero
+ * @tile: outputs gathered in the scratch tensor (result 1) at a time
+ *
+ * Operand 0 and result 0 are NHWC of rank 4; what lies below and to the right
+ * of the input counts as zero, too.
+ */
+struct mlk_conv_params {
+	struct mlk_weights w;
+	u32 kernel_h;
+	u32 kernel_w;
+	u32 stride_h;
+	u32 stride_w;
+	u32 dilation_h;
+	u32 dilation_w;
+	u32 pad_top;
+	u32 pad_left;
+	s32 in_zero_point;
+	u32 tile;
 };
 
 /**
@@ -211,6 +260,7 @@ struct mlk_softmax_params {
  * @words: the parameters as words; zero behind the operator's own struct
  * @lut: MLK_OP_LUT
  * @fc: MLK_OP_FULLY_CONNECTED
+ * @conv: MLK_OP_CONV_2D
  * @softmax: MLK_OP_SOFTMAX
  */
 struct mlk_op {
@@ -222,6 +272,7 @@ struct mlk_op {
 		u32 words[MLK_OP_PARAM_WORDS];
 		struct mlk_lut_params lut;
 		struct mlk_fc_params fc;
+		struct mlk_conv_params conv;
 		struct mlk_softmax_params softmax;
 	};
 };
@@ -294,6 +345,71 @@ struct mlk_limits {
  */
 int mlk_program_verify(const void *program, size_t bytes,
 		       const struct mlk_limits *limits, struct mlk_diag *diag);
+
+/**
+ * struct mlk_product - rows times packed weights, requantised
+ * @in: first input row
+ * @out: first output row
+ * @rows: how many
+ * @in_stride: bytes from one input row to the next, >= @depth
+ * @out_stride: bytes from one output row to the next, >= @width
+ * @depth: inputs of a row
+ * @width: outputs of a row
+ * @packed: packed weights
+ * @bias: per output
+ * @bias_unsigned: per output, for inputs with 128 added
+ * @multiplier: per output
+ * @shift: per output
+ * @out_zero_point: added after the multiplication
+ * @act_min: lower bound of the fused activation
+ * @act_max: upper bound of the fused activation
+ *
+ * Not a byte behind a row is read.
+ */
+struct mlk_product {
+	const s8 *in;
+	s8 *out;
+	u32 rows;
+	size_t in_stride;
+	size_t out_stride;
+	u32 depth;
+	u32 width;
+	const s8 *packed;
+	const s32 *bias;
+	const s32 *bias_unsigned;
+	const s32 *multiplier;
+	const s32 *shift;
+	s32 out_zero_point;
+	s32 act_min;
+	s32 act_max;
+};
+
+/**
+ * struct mlk_simd - inner loops for one instruction set, see kernel/arch
+ * @name: of the instruction set
+ * @product: computes a matrix product, byte for byte as mlk_product_c()
+ */
+struct mlk_simd {
+	const char *name;
+	void (*product)(const struct mlk_product *p);
+};
+
+/**
+ * mlk_product_c - the matrix product in plain C
+ * @p: what to multiply
+ */
+void mlk_product_c(const struct mlk_product *p);
+
+/**
+ * mlk_program_run_simd - one inference with faster inner loops
+ * @program: as verified
+ * @arena: as for mlk_program_run()
+ * @simd: inner loops that this processor can run, or NULL
+ *
+ * Context: any in which the processor's vector registers may be used.
+ */
+void mlk_program_run_simd(const void *program, void *arena,
+			  const struct mlk_simd *simd);
 
 /**
  * mlk_program_run - one inference

@@ -12,6 +12,9 @@
  * The build chooses operators with -DMLK_CONFIG_<OP>=0; everything is on by
  * default.
  */
+#ifndef MLK_CONFIG_CONV_2D
+#define MLK_CONFIG_CONV_2D 1
+#endif
 #ifndef MLK_CONFIG_LUT
 #define MLK_CONFIG_LUT 1
 #endif
@@ -78,12 +81,14 @@ int mlk_multipliers_ok(const struct mlk_check *c, u32 multiplier, u32 shift,
  * @arena: first byte of the arena
  * @tensors: the program's tensors
  * @op: the operator
+ * @simd: faster inner loops, or NULL
  */
 struct mlk_frame {
 	const u8 *program;
 	u8 *arena;
 	const struct mlk_tensor *tensors;
 	const struct mlk_op *op;
+	const struct mlk_simd *simd;
 };
 
 /* For runs: first byte of an operand that is there, in arena or program. */
@@ -105,6 +110,23 @@ static inline void *mlk_out(const struct mlk_frame *f, u32 i)
 static inline u32 mlk_out_bytes(const struct mlk_frame *f, u32 i)
 {
 	return f->tensors[f->op->out[i]].bytes;
+}
+
+/* For checks: are packed weights and all that belongs to them in the data? */
+int mlk_weights_ok(const struct mlk_check *c, const struct mlk_weights *w);
+
+/* For runs: a product whose rows are still to be set. */
+struct mlk_product mlk_product_of(const struct mlk_frame *f,
+				  const struct mlk_weights *w);
+
+/* For runs: compute it, with the fastest loop there is. */
+static inline void mlk_multiply(const struct mlk_frame *f,
+				const struct mlk_product *p)
+{
+	if (f->simd)
+		f->simd->product(p);
+	else
+		mlk_product_c(p);
 }
 
 #define MLK_OP_RUN(number, NAME, name, least, most, results) \

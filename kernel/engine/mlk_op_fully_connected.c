@@ -1,10 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
-/*
- * FULLY_CONNECTED of int8, per-tensor and per-channel, with fused activation.
- * Arithmetic: tensorflow/lite/kernels/internal/reference/integer_ops/
- * fully_connected.h. The input offset times the sum of a row's weights is a
- * constant, so the program carries it in the bias.
- */
+/* FULLY_CONNECTED of int8, and CONV_2D with a kernel of one pixel. */
 #include "mlk_fixed.h"
 #include "mlk_op.h"
 
@@ -13,116 +8,71 @@
 int mlk_check_fully_connected(struct mlk_check *c)
 {
 	const struct mlk_fc_params *p = &c->op->fc;
-	u64 words;
 
 	c->used_words = sizeof(*p) / 4;
-	if (!p->rows || !p->depth || !p->width || p->stride < p->depth)
+	if (!p->rows || p->weight_offset < -127 || p->weight_offset > 128)
 		return MLK_REASON_PARAM;
-	if ((u64)p->rows * p->depth != mlk_operand(c, 0)->bytes ||
-	    (u64)p->rows * p->width != mlk_result(c, 0)->bytes)
+	if ((u64)p->rows * p->w.depth != mlk_operand(c, 0)->bytes ||
+	    (u64)p->rows * p->w.width != mlk_result(c, 0)->bytes)
 		return MLK_REASON_OPERAND;
-
-	words = (u64)p->width * 4;
-	if (!mlk_data_ok(c, p->weights, (u64)p->width * p->stride) ||
-	    !mlk_data_ok(c, p->bias, words) ||
-	    !mlk_data_ok(c, p->multiplier, words) ||
-	    !mlk_data_ok(c, p->shift, words))
-		return MLK_REASON_DATA;
-
-	if (!mlk_multipliers_ok(c, p->multiplier, p->shift, p->width))
-		return MLK_REASON_PARAM;
-	if (p->weight_offset < -127 || p->weight_offset > 128 ||
-	    p->out_zero_point < -128 || p->out_zero_point > 127 ||
-	    p->act_min < -128 || p->act_max > 127 || p->act_min > p->act_max)
-		return MLK_REASON_PARAM;
-
-	c->macs = (u64)p->rows * p->depth * p->width;
-	return MLK_REASON_NONE;
+	c->macs = (u64)p->rows * p->w.depth * p->w.width;
+	return mlk_weights_ok(c, &p->w);
 }
 
-/* Sums wrap modulo 2^32 like the reference's do on every target. */
-static inline u32 mlk_mac(u32 sum, s8 a, s8 b)
+/*
+ * Weights with a zero point add weight_offset * (sum of the inputs) to every
+ * output of a row. That is a bias of the row's own: rare, so simply and slowly.
+ */
+static void mlk_fc_row_offset(const struct mlk_product *row, s32 weight_offset)
 {
-	return sum + (u32)((s32)a * b);
-}
+	struct mlk_product one = *row;
+	u32 sum = 0;
+	u32 i, j;
 
-static u32 mlk_sum(const s8 *a, u32 n)
-{
-	u32 sum = 0, i;
+	for (i = 0; i < row->depth; i++) {
+		s32 x = row->in[i];
 
-	for (i = 0; i < n; i++)
-		sum = mlk_mac(sum, a[i], 1);
-	return sum;
-}
-
-static inline s8 mlk_fc_output(const struct mlk_fc_params *p, u32 acc,
-			       s32 multiplier, s32 shift)
-{
-	u32 q = (u32)mlk_requant((s32)acc, multiplier, shift);
-
-	/* unsigned: hostile scales wrap, never overflow */
-	q += (u32)p->out_zero_point;
-	return (s8)mlk_clamp((s32)q, p->act_min, p->act_max);
-}
-
-static void mlk_fc_row(const struct mlk_fc_params *p, const u8 *program,
-		       const s8 *in, s8 *out)
-{
-	const s8 *w = (const s8 *)(program + p->weights);
-	const s32 *bias = (const s32 *)(program + p->bias);
-	const s32 *multiplier = (const s32 *)(program + p->multiplier);
-	const s32 *shift = (const s32 *)(program + p->shift);
-	u32 common = 0, i, j;
-
-	if (p->weight_offset)
-		common = (u32)p->weight_offset * mlk_sum(in, p->depth);
-
-	/* four outputs side by side: an input byte is loaded once for all */
-	for (i = 0; p->width - i >= 4; i += 4) {
-		const s8 *w1 = w + p->stride;
-		const s8 *w2 = w1 + p->stride;
-		const s8 *w3 = w2 + p->stride;
-		u32 a0 = (u32)bias[i] + common;
-		u32 a1 = (u32)bias[i + 1] + common;
-		u32 a2 = (u32)bias[i + 2] + common;
-		u32 a3 = (u32)bias[i + 3] + common;
-
-		for (j = 0; j < p->depth; j++) {
-			a0 = mlk_mac(a0, in[j], w[j]);
-			a1 = mlk_mac(a1, in[j], w1[j]);
-			a2 = mlk_mac(a2, in[j], w2[j]);
-			a3 = mlk_mac(a3, in[j], w3[j]);
-		}
-		out[i] = mlk_fc_output(p, a0, multiplier[i], shift[i]);
-		out[i + 1] =
-			mlk_fc_output(p, a1, multiplier[i + 1], shift[i + 1]);
-		out[i + 2] =
-			mlk_fc_output(p, a2, multiplier[i + 2], shift[i + 2]);
-		out[i + 3] =
-			mlk_fc_output(p, a3, multiplier[i + 3], shift[i + 3]);
-		w = w3 + p->stride;
+		sum += (u32)x;
 	}
-	for (; i < p->width; i++) {
-		u32 acc = (u32)bias[i] + common;
+	for (i = 0; i < row->width; i += MLK_BLOCK_OUTPUTS) {
+		s32 bias[MLK_BLOCK_OUTPUTS];
 
-		for (j = 0; j < p->depth; j++)
-			acc = mlk_mac(acc, in[j], w[j]);
-		out[i] = mlk_fc_output(p, acc, multiplier[i], shift[i]);
-		w += p->stride;
+		for (j = 0; j < MLK_BLOCK_OUTPUTS; j++)
+			bias[j] = (s32)((u32)row->bias[i + j] +
+					(u32)weight_offset * sum);
+		one.bias = bias;
+		one.multiplier = row->multiplier + i;
+		one.shift = row->shift + i;
+		one.width = row->width - i;
+		if (one.width > MLK_BLOCK_OUTPUTS)
+			one.width = MLK_BLOCK_OUTPUTS;
+		one.out = row->out + i;
+		mlk_product_c(&one);
+		one.packed += (size_t)((row->depth + 3) / 4) *
+			      MLK_BLOCK_OUTPUTS * MLK_BLOCK_INPUTS;
 	}
 }
 
 void mlk_run_fully_connected(const struct mlk_frame *f)
 {
 	const struct mlk_fc_params *p = &f->op->fc;
-	const s8 *in = mlk_in(f, 0);
-	s8 *out = mlk_out(f, 0);
+	struct mlk_product product = mlk_product_of(f, &p->w);
 	u32 row;
 
+	product.in = mlk_in(f, 0);
+	product.out = mlk_out(f, 0);
+	product.rows = p->rows;
+	product.in_stride = p->w.depth;
+	product.out_stride = p->w.width;
+	if (!p->weight_offset) {
+		mlk_multiply(f, &product);
+		return;
+	}
+	product.rows = 1;
 	for (row = 0; row < p->rows; row++) {
-		mlk_fc_row(p, f->program, in, out);
-		in += p->depth;
-		out += p->width;
+		mlk_fc_row_offset(&product, p->weight_offset);
+		product.in += p->w.depth;
+		product.out += p->w.width;
 	}
 }
 

@@ -3,12 +3,13 @@
 #include "mlk_op.h"
 
 static void mlk_run_ops(const struct mlk_header *h, void *arena, u32 first,
-			u32 end)
+			u32 end, const struct mlk_simd *simd)
 {
 	struct mlk_frame f = {
 		.program = (const u8 *)h,
 		.arena = arena,
 		.tensors = mlk_tensor_at(h, 0),
+		.simd = simd,
 	};
 	u32 i;
 
@@ -33,7 +34,15 @@ void mlk_program_run(const void *program, void *arena)
 {
 	const struct mlk_header *h = program;
 
-	mlk_run_ops(h, arena, h->n_init_ops, h->n_ops);
+	mlk_run_ops(h, arena, h->n_init_ops, h->n_ops, NULL);
+}
+
+void mlk_program_run_simd(const void *program, void *arena,
+			  const struct mlk_simd *simd)
+{
+	const struct mlk_header *h = program;
+
+	mlk_run_ops(h, arena, h->n_init_ops, h->n_ops, simd);
 }
 
 void mlk_program_reset(const void *program, void *arena)
@@ -41,5 +50,5 @@ void mlk_program_reset(const void *program, void *arena)
 	const struct mlk_header *h = program;
 
 	memset(arena, 0, h->arena_bytes);
-	mlk_run_ops(h, arena, 0, h->n_init_ops);
+	mlk_run_ops(h, arena, 0, h->n_init_ops, NULL);
 }

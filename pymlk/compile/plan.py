@@ -59,11 +59,21 @@ class Plan:
         )
 
     def number(self, tensor: int) -> int:
-        """The program's number of a tensor, given on first use."""
-        tensor = self._builder.root(tensor)
+        """The program's number of a tensor, given on first use.
+
+        Tensors that share memory have numbers of their own, for their shapes.
+        """
         if tensor not in self._number:
-            self._number[tensor] = self._new(self._all[tensor])
+            root = self._all[self._builder.root(tensor)]
+            view = self._all[tensor]._replace(
+                data=root.data, is_variable=root.is_variable
+            )
+            self._number[tensor] = self._new(view)
         return self._number[tensor]
+
+    def _memory(self, number: int) -> int:
+        """The tensor of the graph whose memory a tensor of the program uses."""
+        return self._builder.root(self.tensors[number].index)
 
     def _new(self, tensor: Tensor) -> int:
         if tensor.dtype not in DTYPES or tensor.dtype == "FLOAT32":
@@ -95,47 +105,55 @@ class Plan:
             if self._all[at].is_variable:
                 raise Unsupported(f"{tensor} is a variable at the model's border")
         number = self.number(inner)
-        shaped = self._all[inner]._replace(shape=tensor.shape, name=tensor.name)
-        if number in taken:
+        if self._memory(number) in taken:
             if len(self.steps) == MAX_OPS:
                 raise Unsupported(f"more than {MAX_OPS} operators")
-            copy = self._new(shaped)
-            self.steps.append(Step(OP_COPY, NO_SOURCE, (number,), (copy,), (), 0))
-            number = copy
-        else:
-            self.tensors[number] = shaped
+            copy = self._builder.temporary(self._all[inner], tensor.name)
+            self.steps.append(
+                Step(OP_COPY, NO_SOURCE, (number,), (self.number(copy.index),), (), 0)
+            )
+            number = self.number(copy.index)
+        self.tensors[number] = self.tensors[number]._replace(
+            shape=tensor.shape, name=tensor.name
+        )
         if tensor.dtype == "FLOAT32":
             self.host[number] = "FLOAT32"
-        taken.add(number)
+        taken.add(self._memory(number))
         return number
 
-    def _lifetimes(self, lasting: set[int]) -> list[tuple[int, int]]:
-        """First and last step of each tensor; some last for the whole run."""
+    def _lifetimes(self, lasting: set[int]) -> dict[int, tuple[int, int]]:
+        """First and last step of each memory; some last for the whole run."""
         end = len(self.steps)
-        lives = [(end, -1)] * len(self.tensors)
+        lives: dict[int, tuple[int, int]] = {}
         for at, step in enumerate(self.steps):
             for number in (*step.inputs, *step.outputs):
-                first, last = lives[number]
-                lives[number] = min(first, at), max(last, at)
-        lasting |= {n for step in self.init_steps for n in step.outputs}
-        lasting |= {n for n, t in enumerate(self.tensors) if t.is_variable}
-        return [(-1, end) if n in lasting else lives[n] for n in range(len(lives))]
+                first, last = lives.get(self._memory(number), (at, at))
+                lives[self._memory(number)] = min(first, at), max(last, at)
+        lasting |= {self._memory(n) for step in self.init_steps for n in step.outputs}
+        lasting |= {
+            self._memory(n) for n, t in enumerate(self.tensors) if t.is_variable
+        }
+        return lives | dict.fromkeys(lasting, (-1, end))
 
     def _places(self, lasting: set[int]) -> tuple[list[Place], int]:
         """Where each tensor lies, and how large the arena must be."""
-        arena = [n for n, t in enumerate(self.tensors) if t.data is None]
         lives = self._lifetimes(lasting)
-        sizes = [tensor_bytes(self.tensors[n]) for n in arena]
-        offsets, arena_bytes = place(sizes, [lives[n] for n in arena])
+        sizes = {
+            self._memory(n): tensor_bytes(t)
+            for n, t in enumerate(self.tensors)
+            if t.data is None
+        }
+        offsets, arena_bytes = place(list(sizes.values()), [lives[m] for m in sizes])
         if arena_bytes > MAX_BYTES:
             raise Unsupported(
                 f"needs {arena_bytes} bytes of arena, at most {MAX_BYTES}"
             )
-        where: dict[int, int | Ref] = dict(zip(arena, offsets, strict=True))
+        where: dict[int, int | Ref] = dict(zip(sizes, offsets, strict=True))
         places = []
         for number, tensor in enumerate(self.tensors):
-            if tensor.data is not None:
-                where[number] = self._builder.data.add(tensor.data)
+            memory = self._memory(number)
+            if tensor.data is not None and memory not in where:
+                where[memory] = self._builder.data.add(tensor.data)
             scale, zero = _scale(tensor)
             places.append(
                 Place(
@@ -145,7 +163,7 @@ class Plan:
                     tensor.shape,
                     scale,
                     zero,
-                    where[number],
+                    where[memory],
                     tensor_bytes(tensor),
                 )
             )

@@ -32,6 +32,11 @@ OP_COPY = 1
 OP_LUT = 2
 OP_FULLY_CONNECTED = 3
 OP_SOFTMAX = 4
+OP_CONV_2D = 5
+
+# struct mlk_weights: packed in blocks of 16 outputs by 4 inputs
+BLOCK_OUTPUTS = 16
+BLOCK_INPUTS = 4
 
 _HEADER = struct.Struct("<IHHIIQQIIIIIIIHHHHHH")
 _TENSOR = struct.Struct("<BBBBIIifI6I")

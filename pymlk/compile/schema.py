@@ -220,6 +220,10 @@ class Options:
         """An enumeration or int8 field."""
         return int(self._number(index, number_types.Int8Flags, 0))
 
+    def integer(self, index: int, default: int = 0) -> int:
+        """An int32 field."""
+        return int(self._number(index, number_types.Int32Flags, default))
+
     def flag(self, index: int) -> bool:
         """A bool field."""
         return bool(self._number(index, number_types.BoolFlags, False))

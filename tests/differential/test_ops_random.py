@@ -7,11 +7,11 @@ times as many examples, and other ones in each run.
 
 import itertools
 import math
-import os
 import random
 import struct
 
 import pytest
+from helpers.random_models import check, examples, f32, scales, seeds, zero_points
 from helpers.reference import (
     Reference,
     assert_same,
@@ -20,14 +20,12 @@ from helpers.reference import (
     fill,
     need_tflite,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pymlk import Model
 from pymlk.compile import arith
 from pymlk.write import Layer, Op, Tensor, build, mlp
-
-FACTOR = int(os.environ.get("PYMLK_EXAMPLES", "0"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,32 +33,6 @@ def _reference():
     need_tflite()
 
 
-def examples(count):
-    """Settings of one test: the same examples each time, unless more are wanted."""
-    return settings(
-        max_examples=count * max(FACTOR, 1),
-        derandomize=not FACTOR,
-        deadline=None,
-        print_blob=True,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
-
-
-def f32(value):
-    """The float32 nearest to a value, as the file will hold it."""
-    return struct.unpack("<f", struct.pack("<f", value))[0]
-
-
-def scales(low=1e-6, high=1e2):
-    """Scales spread evenly over their logarithm, and exact powers of two."""
-    spread = st.floats(math.log(low), math.log(high)).map(lambda x: f32(math.exp(x)))
-    powers = st.integers(math.ceil(math.log2(low)), math.floor(math.log2(high))).map(
-        lambda e: 2.0**e
-    )
-    return st.one_of(spread, spread, powers)
-
-
-zero_points = st.one_of(st.sampled_from((0, -128, 127, -1, 1)), st.integers(-128, 127))
 unsigned_zero_points = st.one_of(
     st.sampled_from((0, 255, 128, 127)), st.integers(0, 255)
 )
@@ -68,17 +40,10 @@ unsigned_zero_points = st.one_of(
 # and refuses newer ones.
 versions = {"RELU": (1, 2), "RELU6": (1, 2), "RELU_N1_TO_1": (1,)}
 activations = st.sampled_from(("NONE", "RELU", "RELU_N1_TO_1", "RELU6"))
-seeds = st.integers(0, 2**32 - 1)
 
 
 def s8(values):
     return struct.pack(f"{len(values)}b", *values)
-
-
-def check(data, rows, seed=0):
-    """Compile and compare; whatever the reference runs the engine must run."""
-    model = Model(data, backend="engine")
-    assert_same(data, model, rows, seed)
 
 
 def unary(name, dtype, shape, quant_in, quant_out, version=1, options=None, out=None):

@@ -59,9 +59,28 @@ def models() -> dict[str, bytes]:
         [0],
         [2],
     )
+    kernel = bytes(rng.randrange(256) for _ in range(3 * 2 * 3 * 2))
+    convolution = build(
+        [
+            x((1, 3, 4, 2)),
+            Tensor("w", (3, 2, 3, 2), "int8", (0.02, 0.01, 0.03), (0,) * 3, 0, kernel),
+            Tensor("y", (1, 2, 2, 3), "int8", (0.3,), (-7,)),
+        ],
+        [
+            Op(
+                "CONV_2D",
+                (0, 1, -1),
+                (2,),
+                options={"padding": "SAME", "stride_h": 2, "stride_w": 2},
+            )
+        ],
+        [0],
+        [2],
+    )
     bias = [1, -2, 300]
     layer = Layer(rows(3, 2), bias, [0.02, 0.01, 0.03], 0.2, -5, "RELU")
     return {
+        "conv_2d": convolution,
         "copy": build([x()], [], [0], [0]),
         "fully_connected": mlp([layer], 0.1, 4, softmax=False),
         "fully_connected_zero_point": with_zero,

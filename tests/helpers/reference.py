@@ -16,24 +16,13 @@ from typing import Any, NoReturn
 
 import pytest
 
+from pymlk.compile.lower import LOWER
+
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("PYMLK_DATA") or ROOT / ".." / "shared" / "data").resolve()
 
 # What the engine runs; the rest goes through the tflite back end.
-SUPPORTED = frozenset(
-    (
-        "DEQUANTIZE",
-        "FULLY_CONNECTED",
-        "LOGISTIC",
-        "QUANTIZE",
-        "RELU",
-        "RELU6",
-        "RELU_N1_TO_1",
-        "RESHAPE",
-        "SOFTMAX",
-        "TANH",
-    )
-)
+SUPPORTED = frozenset(LOWER)
 
 
 def absent(what: str) -> NoReturn:

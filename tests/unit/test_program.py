@@ -44,10 +44,19 @@ TENSOR_FIELDS = (
 OP = struct.Struct(f"<HH4H2H{PARAM_WORDS}I")
 OP_FIELDS = "opcode source in0 in1 in2 in3 out0 out1".split()
 OP_FIELDS += [f"word{i}" for i in range(PARAM_WORDS)]
-FC = (
-    "rows depth width stride weights bias multiplier shift weight_offset "
-    "out_zero_point act_min act_max"
+# struct mlk_weights and what follows in FULLY_CONNECTED and CONV_2D
+WEIGHTS = (
+    "depth width packed bias bias_unsigned multiplier shift out_zero_point act_min "
+    "act_max"
 ).split()
+FC = [*WEIGHTS, "rows", "weight_offset"]
+CONV = (
+    WEIGHTS
+    + (
+        "kernel_h kernel_w stride_h stride_w dilation_h dilation_w pad_top pad_left "
+        "in_zero_point tile"
+    ).split()
+)
 
 _TEXT = (ENGINE / "mlk_engine.h").read_text().replace("\\\n", "\n")
 REASONS = re.findall(r"^\tX\((\w+),\s+\"(.*)\"\)", _TEXT, re.MULTILINE)
@@ -88,10 +97,11 @@ class Edit:
         return self._set(TENSOR, TENSOR_FIELDS, at, changes)
 
     def op(self, number, **changes):
-        """Set fields of an operator; FULLY_CONNECTED's parameters by name."""
-        for position, name in enumerate(FC):
-            if name in changes:
-                changes[f"word{position}"] = changes.pop(name)
+        """Set fields of an operator; parameters of the two products by name."""
+        for names in (FC, CONV):
+            for position, name in enumerate(names):
+                if name in changes:
+                    changes[f"word{position}"] = changes.pop(name)
         at = self.header()["ops"] + number * OP.size
         return self._set(OP, OP_FIELDS, at, changes)
 
@@ -220,7 +230,10 @@ STRUCTURED = {
         lambda: edit().op(0, rows=2),
         lambda: edit().op(0, depth=1),
         lambda: edit().op(0, width=2),
-        lambda: edit().op(0, rows=0xFFFFFFFF, depth=0xFFFFFFFF, stride=0xFFFFFFFF),
+        lambda: edit().op(0, rows=0xFFFFFFFF, depth=0xFFFFFFFF),
+        lambda: edit("conv_2d").tensor(0, rank=3, dim0=3, dim1=4, dim2=2, dim3=0),
+        lambda: edit("conv_2d").op(0, tile=1 << 20),
+        lambda: edit("conv_2d").op(0, out1=0xFFFF),
         lambda: edit("softmax").op(0, word0=3),
         lambda: edit("softmax").op(0, out0=0xFFFF),
         lambda: edit("relu6").op(0, in0=9),
@@ -228,9 +241,16 @@ STRUCTURED = {
     ],
     "PARAM": [
         lambda: edit().op(0, rows=0),
-        lambda: edit().op(0, depth=0),
-        lambda: edit().op(0, width=0),
-        lambda: edit().op(0, stride=1),
+        *(
+            lambda k=k, v=v: edit("conv_2d").op(0, **{k: v})
+            for k in CONV[10:]
+            for v in (0, 0x8000, 0xFFFFFFFF)
+            if not (v == 0 and k in ("pad_top", "pad_left", "in_zero_point"))
+            and not (v == 0xFFFFFFFF and k == "in_zero_point")
+            and not (v and k == "tile")
+        ),
+        lambda: edit("conv_2d").op(0, depth=17),
+        lambda: edit("conv_2d").op(0, width=4),
         lambda: edit().op(0, weight_offset=129),
         lambda: edit().op(0, weight_offset=-128),
         lambda: edit().op(0, out_zero_point=128),
@@ -238,9 +258,9 @@ STRUCTURED = {
         lambda: edit().op(0, act_min=-129),
         lambda: edit().op(0, act_max=128),
         lambda: edit().op(0, act_min=5, act_max=4),
-        lambda: edit().put(edit().word(6), "<i", -1),
-        lambda: edit().put(edit().word(7) + 8, "<i", 31),
-        lambda: edit().put(edit().word(7), "<i", -32),
+        lambda: edit().put(edit().word(5), "<i", -1),
+        lambda: edit().put(edit().word(6) + 8, "<i", 31),
+        lambda: edit().put(edit().word(6), "<i", -32),
         lambda: edit("softmax").op(0, word1=4096),
         lambda: edit("softmax").op(0, word1=0),
         lambda: edit("softmax").op(0, word3=0),
@@ -249,15 +269,14 @@ STRUCTURED = {
         lambda: edit("softmax").put(edit("softmax").word(2) + 4, "<i", -1),
     ],
     "DATA": [
-        lambda: edit().op(0, weights=0),
-        lambda: edit().op(0, weights=fc()["data"] + 8),
-        lambda: edit().op(0, weights=fc()["names"]),
+        lambda: edit().op(0, packed=0),
+        lambda: edit().op(0, packed=fc()["data"] + 8),
+        lambda: edit().op(0, packed=fc()["names"]),
         lambda: edit().op(0, bias=0xFFFFFFF0),
         lambda: edit().op(0, multiplier=fc()["names"]),
         lambda: edit().op(0, shift=fc()["names"]),
-        lambda: edit().op(0, stride=0xFFFFFFFF),
-        # nor this product
-        lambda: edit().tensor(1, dim1=2, bytes=2).op(0, width=2, stride=1 << 31),
+        lambda: edit().op(0, bias_unsigned=fc()["names"]),
+        lambda: edit("conv_2d").op(0, packed=0),
         lambda: edit("softmax").op(0, word2=fc()["data"] + 16),
         lambda: edit("relu6").op(0, word0=edit("relu6").header()["names"]),
     ],

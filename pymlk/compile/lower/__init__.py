@@ -10,13 +10,14 @@ has a family of operators and a table ``LOWER`` of their names.
 from collections.abc import Callable
 
 from ..schema import Op
-from . import border, dense, table
+from . import border, conv, dense, table
 from .common import Builder, Unsupported, quantization
 
 __all__ = ["LOWER", "Builder", "Unsupported", "quantization"]
 
 LOWER: dict[str, Callable[[Builder, Op], None]] = {
     **border.LOWER,
+    **conv.LOWER,
     **dense.LOWER,
     **table.LOWER,
 }

@@ -2,7 +2,6 @@
 """What lowering any operator needs: the builder, checks of operands, scales."""
 
 import math
-import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -150,43 +149,3 @@ def activation_range(
     if least > most:
         raise ModelError(f"{op}: activation {name} leaves no output value")
     return least, most
-
-
-def weight_multipliers(
-    source: Tensor, weights: Tensor, result: Tensor, width: int
-) -> list[tuple[int, int]]:
-    """Per-channel in double, per-tensor with the product rounded to float32.
-
-    Source: PopulateConvolutionQuantizationParams and
-    GetQuantizedConvolutionMultipler in tensorflow/lite/kernels/kernel_util.cc.
-    """
-    in_scale, _ = quantization(source)
-    out_scale, _ = quantization(result)
-    scales = weights.scales
-    for scale in scales:
-        if not (math.isfinite(scale) and scale > 0):
-            raise ModelError(f"{weights}: scale {scale}, expected a positive number")
-    if len(scales) == 1:
-        real = arith.f32(in_scale * scales[0]) / out_scale
-        return [arith.quantize_multiplier(real)] * width
-    if len(scales) != width or weights.quantized_dimension != 0:
-        raise ModelError(
-            f"{weights}: {len(scales)} scales along dimension "
-            f"{weights.quantized_dimension}, expected {width} along dimension 0"
-        )
-    if any(weights.zero_points):
-        raise ModelError(f"{weights}: per-channel zero points must be 0")
-    return [arith.quantize_multiplier(in_scale * scale / out_scale) for scale in scales]
-
-
-def biases(builder: Builder, op: Op, position: int, width: int) -> list[int]:
-    """The int32 biases of an operator; zeros where they are left out."""
-    if not builder.has(op, position):
-        return [0] * width
-    bias = builder.operand(op, position)
-    need(bias, "INT32")
-    if bias.data is None:
-        raise Unsupported(f"{bias} is not constant")
-    if bias.elements != width:
-        raise ModelError(f"{op}: {bias} found, expected {width} biases")
-    return list(struct.unpack(f"<{width}i", bias.data))
