@@ -122,24 +122,37 @@ def marker(name, content):
     return str(path)
 
 
+# kernel/arch has one file per instruction set, chosen when a program is loaded
+ENGINE_SOURCES = [
+    *sorted(glob("kernel/engine/mlk_*.c")),
+    *sorted(glob("kernel/arch/mlk_*.c")),
+]
+
+
 def extension(path):
     """Every .pyx is one extension; the engine also has its C sources."""
     name = "pymlk." + Path(path).stem
     is_engine = name == "pymlk.engine"
     depends = ["setup.py", marker("flags", f"debug {DEBUG}")]
-    depends += glob("kernel/engine/*.h")
+    depends += glob("kernel/*/*.h")
     if is_engine:
         depends.append(marker("engine-flags", repr(macros)))
     if name == "pymlk.attrs":
         depends += glob("pymlk/attr*.h")
     return Extension(
         name,
-        [path, *(sorted(glob("kernel/engine/mlk_*.c")) if is_engine else ())],
-        include_dirs=["kernel/engine"],
+        [path, *(ENGINE_SOURCES if is_engine else ())],
+        include_dirs=["kernel/engine", "kernel/arch"],
         define_macros=macros if is_engine else [],
         libraries=["m"],
         depends=depends,
-        extra_compile_args=["-O3", "-g0", "-std=gnu11", "-fvisibility=hidden"],
+        # gcc makes the plain loops slower with -O3
+        extra_compile_args=[
+            "-O2" if is_engine else "-O3",
+            "-g0",
+            "-std=gnu11",
+            "-fvisibility=hidden",
+        ],
         extra_link_args=["-Wl,-s"],
     )
 

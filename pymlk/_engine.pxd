@@ -55,9 +55,20 @@ cdef extern from "mlk_engine.h" nogil:
         const void *program, size_t bytes, const mlk_limits *limits, mlk_diag *diag
     )
     void mlk_program_reset(const void *program, void *arena)
+    cdef struct mlk_simd:
+        const char *name
+
+    void mlk_program_run_simd(
+        const void *program, void *arena, const mlk_simd *simd
+    )
     void mlk_program_run(const void *program, void *arena)
     const char *mlk_reason_text(int reason)
     const mlk_tensor *mlk_tensor_at(const mlk_header *h, uint32_t i)
     const mlk_op *mlk_op_at(const mlk_header *h, uint32_t i)
     const mlk_tensor *mlk_input_at(const mlk_header *h, uint32_t i)
     const mlk_tensor *mlk_output_at(const mlk_header *h, uint32_t i)
+
+
+cdef extern from "mlk_arch.h" nogil:
+    int mlk_arch_find(const char *name, const mlk_simd **simd)
+    const char *mlk_arch_name(unsigned int i)

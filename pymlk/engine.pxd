@@ -3,7 +3,7 @@
 
 from libc.stdint cimport int8_t, uint8_t
 
-from ._engine cimport mlk_diag, mlk_header, mlk_tensor
+from ._engine cimport mlk_diag, mlk_header, mlk_simd, mlk_tensor
 
 
 cdef extern from "<pthread.h>" nogil:
@@ -66,6 +66,7 @@ cdef class Model:
     cdef object _other
     cdef const void *_start
     cdef uint8_t *_arena_start
+    cdef const mlk_simd *_simd
     cdef Border *_borders
     cdef int _in_borders
     cdef int _out_borders

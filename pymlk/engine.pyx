@@ -20,15 +20,18 @@ from ._engine cimport (
     MLK_INT32,
     MLK_INT64,
     MLK_UINT8,
+    mlk_arch_find,
+    mlk_arch_name,
     mlk_diag,
     mlk_header,
     mlk_input_at,
     mlk_op_at,
     mlk_output_at,
     mlk_program_reset,
-    mlk_program_run,
+    mlk_program_run_simd,
     mlk_program_verify,
     mlk_reason_text,
+    mlk_simd,
     mlk_tensor,
 )
 
@@ -221,6 +224,55 @@ def _op_name(code):
     from .operators import OPERATORS
 
     return OPERATORS[code] if code < len(OPERATORS) else "COPY"
+
+
+def instruction_sets():
+    """Names of the inner loops that this processor can run, the best one first.
+
+    Returns
+    -------
+    tuple of str
+        Each is a value for the environment variable ``PYMLK_CPU``, which pins one for
+        all models that are loaded afterwards; ``c`` is plain C.
+
+    Thread safety
+    -------------
+    Pure function.
+
+    Source
+    ------
+    ``kernel/arch/mlk_arch.c``.
+
+    Examples
+    --------
+    >>> instruction_sets()[-1]
+    'c'
+    """
+    cdef const mlk_simd *simd
+    cdef const char *name
+    found = []
+    for i in range(16):
+        name = mlk_arch_name(i)
+        if name == NULL:
+            break
+        if mlk_arch_find(name, &simd) == 0:
+            found.append((<bytes>name).decode())
+    return tuple(found)
+
+
+cdef const mlk_simd *_find_simd() except? NULL:
+    """The loops that PYMLK_CPU names, or the best ones; NULL without error is C."""
+    cdef const mlk_simd *simd = NULL
+    wanted = os.environ.get("PYMLK_CPU")
+    if not wanted:
+        mlk_arch_find(NULL, &simd)
+        return simd
+    encoded = wanted.encode()
+    if mlk_arch_find(encoded, &simd) != 0:
+        raise ValueError(
+            f"PYMLK_CPU is {wanted!r}, expected one of {', '.join(instruction_sets())}"
+        )
+    return simd
 
 
 cdef class _Block:
@@ -498,6 +550,7 @@ cdef class Model:
         self._arena = _Block(header.arena_bytes)
         self._arena_start = self._arena._start
         self._release_gil = header.macs > GIL_MACS
+        self._simd = _find_simd()
         self._in_borders = self._out_borders = 0
         free(self._borders)
         self._borders = <Border *>calloc(count, sizeof(Border))
@@ -547,7 +600,7 @@ cdef class Model:
         cdef int i
         for i in range(self._in_borders):
             _quantise(&self._borders[i])
-        mlk_program_run(self._start, self._arena_start)
+        mlk_program_run_simd(self._start, self._arena_start, self._simd)
         for i in range(self._in_borders, self._in_borders + self._out_borders):
             _dequantise(&self._borders[i])
 

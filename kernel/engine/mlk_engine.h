@@ -363,6 +363,7 @@ int mlk_program_verify(const void *program, size_t bytes,
  * @out_zero_point: added after the multiplication
  * @act_min: lower bound of the fused activation
  * @act_max: upper bound of the fused activation
+ * @padded: the only row of @out may be written up to the next multiple of 16
  *
  * Not a byte behind a row is read.
  */
@@ -382,6 +383,7 @@ struct mlk_product {
 	s32 out_zero_point;
 	s32 act_min;
 	s32 act_max;
+	u32 padded;
 };
 
 /**

@@ -62,6 +62,8 @@ void mlk_run_fully_connected(const struct mlk_frame *f)
 	product.in = mlk_in(f, 0);
 	product.out = mlk_out(f, 0);
 	product.rows = p->rows;
+	/* tensors begin at multiples of 16, and the arena ends at one */
+	product.padded = p->rows == 1;
 	product.in_stride = p->w.depth;
 	product.out_stride = p->w.width;
 	if (!p->weight_offset) {

@@ -60,13 +60,6 @@ struct mlk_product mlk_product_of(const struct mlk_frame *f,
 	};
 }
 
-/* Sums wrap modulo 2^32 like the reference's do on every target. */
-static inline u32 mlk_dot4(u32 sum, const s8 *x, const s8 *w)
-{
-	return sum + (u32)((s32)x[0] * w[0] + (s32)x[1] * w[1] +
-			   (s32)x[2] * w[2] + (s32)x[3] * w[3]);
-}
-
 static inline s8 mlk_product_output(const struct mlk_product *p, u32 acc, u32 i)
 {
 	u32 q = (u32)mlk_requant((s32)acc, p->multiplier[i], p->shift[i]);
@@ -77,65 +70,72 @@ static inline s8 mlk_product_output(const struct mlk_product *p, u32 acc, u32 i)
 }
 
 /*
- * Four outputs of a row, @w at the first of them: an input byte is loaded once
- * for all. @rest holds what is left of the row behind its last whole four.
+ * The first @lanes outputs of a block times four inputs. Sums wrap modulo 2^32
+ * like the reference's do on every target.
  */
-static void mlk_product_4(const struct mlk_product *p, const s8 *in,
-			  const s8 *rest, const s8 *w, u32 first, s8 *out)
+static inline void mlk_mac_block(u32 *acc, const s8 *w, const s8 *x, u32 lanes)
 {
-	u32 a0 = (u32)p->bias[first], a1 = (u32)p->bias[first + 1];
-	u32 a2 = (u32)p->bias[first + 2], a3 = (u32)p->bias[first + 3];
-	u32 left = p->width - first, i;
-	const s8 *end = in + (p->depth & ~3u);
-	s8 q[4];
+	s32 x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3];
+	u32 i;
 
-	for (; in < end; in += 4) {
-		a0 = mlk_dot4(a0, in, w);
-		a1 = mlk_dot4(a1, in, w + 4);
-		a2 = mlk_dot4(a2, in, w + 8);
-		a3 = mlk_dot4(a3, in, w + 12);
-		w += MLK_BLOCK_OUTPUTS * MLK_BLOCK_INPUTS;
+	for (i = 0; i < lanes; i++, w += MLK_BLOCK_INPUTS)
+		acc[i] += (u32)(x0 * w[0] + x1 * w[1] + x2 * w[2] + x3 * w[3]);
+}
+
+/*
+ * Up to @lanes outputs from number @i on; @rest is what is left of the row
+ * behind its last whole four, and zeros. Inlined for each number of lanes, so
+ * that the sums stay in registers.
+ */
+static inline __attribute__((always_inline)) void
+mlk_product_block(const struct mlk_product *p, const s8 *in, const s8 *rest,
+		  const s8 *w, u32 i, s8 *out, u32 lanes)
+{
+	const u32 step = MLK_BLOCK_OUTPUTS * MLK_BLOCK_INPUTS;
+	u32 n = p->width - i < lanes ? p->width - i : lanes;
+	u32 acc[MLK_BLOCK_OUTPUTS];
+	u32 j, k;
+
+	for (j = 0; j < lanes; j++)
+		acc[j] = (u32)p->bias[i + j];
+	for (k = 0; k + 4 <= p->depth; k += 4, w += step)
+		mlk_mac_block(acc, w, in + k, lanes);
+	if (k < p->depth)
+		mlk_mac_block(acc, w, rest, lanes);
+	for (j = 0; j < n; j++)
+		out[i + j] = mlk_product_output(p, acc[j], i + j);
+}
+
+static void mlk_product_row(const struct mlk_product *p, const s8 *in,
+			    const s8 *rest, s8 *out)
+{
+	size_t block = (size_t)mlk_input_blocks(p->depth) * MLK_BLOCK_OUTPUTS *
+		       MLK_BLOCK_INPUTS;
+	const s8 *w = p->packed;
+	u32 i;
+
+	for (i = 0; i < p->width; i += MLK_BLOCK_OUTPUTS, w += block) {
+		if (p->width - i > 8)
+			mlk_product_block(p, in, rest, w, i, out, 16);
+		else if (p->width - i > 4)
+			mlk_product_block(p, in, rest, w, i, out, 8);
+		else
+			mlk_product_block(p, in, rest, w, i, out, 4);
 	}
-	if (p->depth & 3) {
-		a0 = mlk_dot4(a0, rest, w);
-		a1 = mlk_dot4(a1, rest, w + 4);
-		a2 = mlk_dot4(a2, rest, w + 8);
-		a3 = mlk_dot4(a3, rest, w + 12);
-	}
-	q[0] = mlk_product_output(p, a0, first);
-	if (left >= 4) {
-		out[0] = q[0];
-		out[1] = mlk_product_output(p, a1, first + 1);
-		out[2] = mlk_product_output(p, a2, first + 2);
-		out[3] = mlk_product_output(p, a3, first + 3);
-		return;
-	}
-	q[1] = mlk_product_output(p, a1, first + 1);
-	q[2] = mlk_product_output(p, a2, first + 2);
-	for (i = 0; i < left; i++)
-		out[i] = q[i];
 }
 
 void mlk_product_c(const struct mlk_product *p)
 {
-	size_t block = (size_t)mlk_input_blocks(p->depth) * MLK_BLOCK_OUTPUTS *
-		       MLK_BLOCK_INPUTS;
 	const s8 *in = p->in;
 	s8 *out = p->out;
 	u32 row, i;
 
 	for (row = 0; row < p->rows; row++) {
-		s8 rest[4] = { 0 };
+		s8 rest[MLK_BLOCK_INPUTS] = { 0 };
 
 		for (i = p->depth & ~3u; i < p->depth; i++)
 			rest[i & 3] = in[i];
-		for (i = 0; i < p->width; i += 4) {
-			const s8 *w = p->packed;
-
-			w += i / 16 * block;
-			w += (size_t)(i % 16) * MLK_BLOCK_INPUTS;
-			mlk_product_4(p, in, rest, w, i, out + i);
-		}
+		mlk_product_row(p, in, rest, out);
 		in += p->in_stride;
 		out += p->out_stride;
 	}

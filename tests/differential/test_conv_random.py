@@ -31,7 +31,9 @@ def convolution(draw):
     stride = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     dilation = draw(st.integers(1, 2)), draw(st.integers(1, 2))
     # a valid convolution has at least one output
-    least = [1 if same else (k - 1) * d + 1 for k, d in zip(kernel, dilation)]
+    least = [
+        1 if same else (k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)
+    ]
     size = [draw(st.integers(low, low + 6)) for low in least]
     batch, channels, width = (
         draw(st.integers(1, 2)),
@@ -51,7 +53,8 @@ def convolution(draw):
     taps = width * kernel[0] * kernel[1] * channels
     weights = struct.pack(f"{taps}b", *(rng.randint(-128, 127) for _ in range(taps)))
     out = [
-        outputs(n, k, s, d, same) for n, k, s, d in zip(size, kernel, stride, dilation)
+        outputs(n, k, s, d, same)
+        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
     ]
     bound = draw(st.sampled_from((0, 1000, 2**20)))
     tensors = [

@@ -53,7 +53,7 @@ def files() -> list[Path]:
 
 
 def expected(path: Path) -> str:
-    if path.is_relative_to("kernel/engine"):
+    if path.is_relative_to("kernel/engine") or path.is_relative_to("kernel/arch"):
         return "GPL-2.0-only OR MIT"
     return "GPL-2.0-only" if path.is_relative_to("kernel") else "MIT"
 

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/* Which inner loops this processor can run. */
+#include "mlk_arch.h"
+
+struct mlk_arch {
+	const char *name;
+	const struct mlk_simd *simd;
+	int (*supported)(void);
+};
+
+static int mlk_always(void)
+{
+	return 1;
+}
+
+#if defined(__x86_64__)
+
+#include <cpuid.h>
+
+static int mlk_has_avx512vnni(void)
+{
+	return __builtin_cpu_supports("avx512vnni") &&
+	       __builtin_cpu_supports("avx512bw") &&
+	       __builtin_cpu_supports("avx512vl");
+}
+
+/* CPUID 7.1 EAX bit 4; AVX2 stands for the system saving the registers. */
+static int mlk_has_avxvnni(void)
+{
+	unsigned int a, b, c, d;
+
+	if (!__builtin_cpu_supports("avx2") ||
+	    !__get_cpuid_count(7, 1, &a, &b, &c, &d))
+		return 0;
+	return a >> 4 & 1;
+}
+
+static int mlk_has_avx2(void)
+{
+	return __builtin_cpu_supports("avx2");
+}
+
+static int mlk_has_sse41(void)
+{
+	return __builtin_cpu_supports("sse4.1");
+}
+
+#endif
+
+static const struct mlk_arch archs[] = {
+#if defined(__x86_64__)
+	{ "avx512vnni", &mlk_simd_avx512vnni, mlk_has_avx512vnni },
+	{ "avxvnni", &mlk_simd_avxvnni, mlk_has_avxvnni },
+	{ "avx2", &mlk_simd_avx2, mlk_has_avx2 },
+	{ "sse41", &mlk_simd_sse41, mlk_has_sse41 },
+#endif
+	{ "c", NULL, mlk_always },
+};
+
+#define MLK_N_ARCHS (sizeof(archs) / sizeof(archs[0]))
+
+static int mlk_same(const char *a, const char *b)
+{
+	while (*a && *a == *b) {
+		a++;
+		b++;
+	}
+	return *a == *b;
+}
+
+const char *mlk_arch_name(unsigned int i)
+{
+	return i < MLK_N_ARCHS ? archs[i].name : NULL;
+}
+
+int mlk_arch_find(const char *name, const struct mlk_simd **simd)
+{
+	unsigned int i;
+
+	for (i = 0; i < MLK_N_ARCHS; i++) {
+		if (name && !mlk_same(name, archs[i].name))
+			continue;
+		if (archs[i].supported()) {
+			*simd = archs[i].simd;
+			return 0;
+		}
+		if (name)
+			return -EOPNOTSUPP;
+	}
+	return -EINVAL;
+}

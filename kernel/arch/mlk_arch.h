@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * Inner loops for instruction sets, for user space: vector registers need care
+ * in a kernel. Each is byte for byte the same as the plain C in kernel/engine.
+ */
+#ifndef MLK_ARCH_H
+#define MLK_ARCH_H
+
+#include "mlk_engine.h"
+
+/**
+ * mlk_arch_find - inner loops for this processor
+ * @name: of an instruction set, or NULL for the best one
+ * @simd: set to the loops, or to NULL for plain C
+ *
+ * Return: 0; -EINVAL for an unknown name; -EOPNOTSUPP if this processor (or this
+ * build) cannot run it.
+ */
+int mlk_arch_find(const char *name, const struct mlk_simd **simd);
+
+/**
+ * mlk_arch_name - the names that mlk_arch_find() knows
+ * @i: 0 and up, the best one first; the last is "c"
+ * Return: a constant string, or NULL behind the last.
+ */
+const char *mlk_arch_name(unsigned int i);
+
+/*
+ * Four bytes of a row as a word; of its last ones only those that are there.
+ * No memcpy() of a length that the compiler does not know: that is a call.
+ */
+static inline s32 mlk_load_word(const s8 *in, u32 left)
+{
+	u32 x;
+
+	if (left >= 4) {
+		memcpy(&x, in, 4);
+		return (s32)x;
+	}
+	x = (u8)in[0];
+	if (left > 1)
+		x |= (u32)(u8)in[1] << 8;
+	if (left > 2)
+		x |= (u32)(u8)in[2] << 16;
+	return (s32)x;
+}
+
+#if defined(__x86_64__)
+extern const struct mlk_simd mlk_simd_avx512vnni;
+extern const struct mlk_simd mlk_simd_avxvnni;
+extern const struct mlk_simd mlk_simd_avx2;
+extern const struct mlk_simd mlk_simd_sse41;
+#endif
+
+#endif /* MLK_ARCH_H */
