@@ -22,7 +22,7 @@ def switched_on(path):
 ON = switched_on(os.environ.get("PYMLK_CONFIG") or ".config")
 ANNOTATE = os.environ.get("PYMLK_ANNOTATE")  # folder for Cython's HTML reports
 DEBUG = os.environ.get("PYMLK_DEBUG") == "1"
-OPERATORS = ("LUT", "FULLY_CONNECTED", "SOFTMAX")
+OPERATORS = ("LUT", "FILL", "FULLY_CONNECTED", "MOVE", "SOFTMAX", "TAKE")
 # What each symbol brings: packages, modules, and the requirements only it has.
 PARTS = {
     "PYMLK_COMPILER": (
