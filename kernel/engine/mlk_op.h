@@ -78,9 +78,15 @@ static inline int mlk_data_ok(const struct mlk_check *c, u32 offset, u64 bytes)
 }
 
 /* For checks: is that the size of an integer? */
-static inline int mlk_item_ok(u32 bytes)
+static inline int mlk_item_ok(u32 item)
 {
-	return bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8;
+	return item == 1 || item == 2 || item == 4 || item == 8;
+}
+
+/* For checks: how many such items are that; 0 if not a whole number. */
+static inline u32 mlk_items(u32 bytes, u32 item)
+{
+	return bytes & (item - 1) ? 0 : bytes >> (31 - mlk_clz32(item));
 }
 
 /* For checks: all of @count multipliers are >= 0, all shifts in [-31, 30]? */

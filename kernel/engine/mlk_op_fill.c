@@ -7,14 +7,15 @@
 int mlk_check_fill(struct mlk_check *c)
 {
 	const struct mlk_fill_params *p = &c->op->fill;
-	u32 bytes = mlk_result(c, 0)->bytes;
+	u32 items;
 
 	c->used_words = sizeof(*p) / 4;
 	if (!mlk_item_ok(p->item))
 		return MLK_REASON_PARAM;
-	if (bytes % p->item)
+	items = mlk_items(mlk_result(c, 0)->bytes, p->item);
+	if (!items)
 		return MLK_REASON_OPERAND;
-	if (!p->count || (u64)p->start + p->count > bytes / p->item)
+	if (!p->count || (u64)p->start + p->count > items)
 		return MLK_REASON_PARAM;
 	/* no bits that would be lost */
 	if ((p->item < 8 && p->high) ||

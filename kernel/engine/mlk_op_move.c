@@ -31,28 +31,26 @@ static int mlk_reach_ok(const u32 *dims, const s32 *strides, u32 start,
 int mlk_check_move(struct mlk_check *c)
 {
 	const struct mlk_move_params *p = &c->op->move;
-	u32 in_bytes = mlk_operand(c, 0)->bytes;
-	u32 out_bytes = mlk_result(c, 0)->bytes;
+	u32 in_items, out_items, i;
 	u64 count = 1;
-	u32 i;
 
 	c->used_words = sizeof(*p) / 4;
 	if (!mlk_item_ok(p->item))
 		return MLK_REASON_PARAM;
-	if (in_bytes % p->item || out_bytes % p->item)
+	in_items = mlk_items(mlk_operand(c, 0)->bytes, p->item);
+	out_items = mlk_items(mlk_result(c, 0)->bytes, p->item);
+	if (!in_items || !out_items)
 		return MLK_REASON_OPERAND;
 	/* no more work than a copy of the whole result */
 	for (i = 0; i < MLK_MAX_RANK; i++) {
-		if (!p->dims[i] || p->dims[i] > out_bytes)
+		if (!p->dims[i] || p->dims[i] > out_items)
 			return MLK_REASON_PARAM;
 		count *= p->dims[i];
-		if (count > out_bytes / p->item)
+		if (count > out_items)
 			return MLK_REASON_PARAM;
 	}
-	if (!mlk_reach_ok(p->dims, p->in_strides, p->in_start,
-			  in_bytes / p->item) ||
-	    !mlk_reach_ok(p->dims, p->out_strides, p->out_start,
-			  out_bytes / p->item))
+	if (!mlk_reach_ok(p->dims, p->in_strides, p->in_start, in_items) ||
+	    !mlk_reach_ok(p->dims, p->out_strides, p->out_start, out_items))
 		return MLK_REASON_PARAM;
 	return MLK_REASON_NONE;
 }

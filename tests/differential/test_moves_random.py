@@ -11,7 +11,7 @@ import random
 import struct
 
 import pytest
-from helpers.reference import Reference, assert_same, contents, fill, need_tflite
+from helpers.reference import Reference, assert_same, contents, fill, need_data, need_tflite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -283,7 +283,9 @@ def test_strided_slice(shape, dtype, seed):
     masks["ellipsis_mask"] = 1 << rng.randrange(count) if rng.random() < 0.3 else 0
     begin = [rng.randint(-8, 7) for _ in range(count)]
     end = [rng.randint(-8, 9) for _ in range(count)]
-    step = [rng.choice((1, 1, 1, 2, 3, -1, -1, -2)) for _ in range(count)]
+    # of one element taken backwards the reference leaves the result unset
+    choice = (1, 1, 2, 3) if masks["shrink_axis_mask"] else (1, 2, 3, -1, -1, -2)
+    step = [rng.choice(choice) for _ in range(count)]
 
     def file(out):
         return model(
@@ -301,6 +303,13 @@ def test_strided_slice(shape, dtype, seed):
     except (RuntimeError, ValueError):
         # refused: a senseless slice, or more dimensions than it takes
         return
+    try:
+        Model(file(out), backend="engine")
+    except ModelError as error:
+        if "leaves no element" in str(error) and masks["shrink_axis_mask"]:
+            # one element out of range: the reference reads what lies there
+            return
+        assert not math.prod(out)
     if not math.prod(out):
         with pytest.raises(ModelError):
             Model(file(out), backend="engine")
@@ -493,7 +502,7 @@ def test_blocks(block, shape, dtype, seed):
     st.tuples(*[st.integers(1, 9)] * 4),
     st.tuples(st.integers(1, 30), st.integers(1, 30)),
     st.sampled_from(((0, 0), (1, 0), (0, 1))),
-    st.sampled_from(("int8", "uint8", "int16", "int32")),
+    st.sampled_from(("int8", "uint8", "int16")),
     seeds,
 )
 def test_resize_nearest_neighbor(shape, size, options, dtype, seed):
@@ -510,11 +519,6 @@ def test_resize_nearest_neighbor(shape, size, options, dtype, seed):
         None,
         4 if dtype == "int16" else 3,
     )
-    try:
-        Reference(file)
-    except (RuntimeError, ValueError):
-        assert dtype == "int32"
-        return
     check(file, seed, 2)
 
 
@@ -598,7 +602,7 @@ def test_expand_and_squeeze(shape, dtype, seed):
     gone = named or drop
     left = [d for i, d in enumerate(out) if i not in gone]
     z = tensor("z", left, dtype)
-    check(model("SQUEEZE", [y], [], [z], {"squeeze_dims": named}, None, 2))
+    check(model("SQUEEZE", [y], [], [z], {"squeeze_dims": named}))
 
 
 @examples(60)
@@ -745,6 +749,12 @@ def test_unread_results_cost_nothing():
     ours = Model(file, backend="engine")
     assert ours.ops == ("SPLIT",)
     check(file)
+
+
+def test_uint8_of_2018():
+    """An old model that only moves bytes."""
+    path = need_data() / "models" / "coral__split_concat.tflite"
+    check(path.read_bytes(), 0, 10)
 
 
 def test_what_is_refused():

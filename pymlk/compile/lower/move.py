@@ -270,30 +270,31 @@ def _slice_axes(builder: Builder, op: Op, shape: tuple[int, ...]) -> list[_Axis]
     begin_mask, end_mask, ellipsis, new_axis, shrink = (
         op.options.integer(i) for i in range(5)
     )
-    added = sum((new_axis & ~ellipsis) >> i & 1 for i in range(len(begin)))
-    if ellipsis & (ellipsis - 1):
-        raise ModelError(f"{op}: more than one ellipsis")
+    given = len(begin)
+    added = sum((new_axis & ~ellipsis) >> i & 1 for i in range(given))
     total = len(shape) + added
-    given = iter(shape)
+    left = iter(shape)
     axes: list[_Axis] = []
-    for position in range(len(begin)):
-        bit = 1 << position
-        if ellipsis & bit:
-            # all that the others leave, at least one
-            count = max(1, 1 + total - len(begin))
-            axes += [_Axis(dim) for _, dim in zip(range(count), given, strict=False)]
-            continue
-        if new_axis & bit:
+    # so many dimensions more than numbers: an ellipsis stands for several
+    extra = 0
+    while len(axes) < total:
+        at = len(axes)
+        if ellipsis >> at & 1:
+            count = max(1, min(1 + total - given, total - at))
+            axes += [_Axis(next(left, 0)) for _ in range(count)]
+            extra = count - 1
+        elif new_axis >> (at - extra) & 1:
             axes.append(_Axis(1))
-            continue
-        axis = _Axis(next(given, 0), whole=False)
-        axis.begin, axis.end, axis.step = (v[position] for v in (begin, end, step))
-        axis.from_edge, axis.to_edge = bool(begin_mask & bit), bool(end_mask & bit)
-        axis.shrink = bool(shrink & bit)
-        axes.append(axis)
-    axes += [_Axis(dim) for dim in given]
-    if len(axes) != total:
-        raise ModelError(f"{op}: begin has {len(begin)} numbers for {len(shape)}")
+        elif at >= given + extra:
+            axes.append(_Axis(next(left, 0)))
+        else:
+            position = at - extra
+            axis = _Axis(next(left, 0), whole=False)
+            axis.begin, axis.end, axis.step = (v[position] for v in (begin, end, step))
+            axis.from_edge = bool(begin_mask >> position & 1)
+            axis.to_edge = bool(end_mask >> position & 1)
+            axis.shrink = bool(shrink >> position & 1)
+            axes.append(axis)
     return axes
 
 
