@@ -22,7 +22,12 @@ def switched_on(path):
 ON = switched_on(os.environ.get("PYMLK_CONFIG") or ".config")
 ANNOTATE = os.environ.get("PYMLK_ANNOTATE")  # folder for Cython's HTML reports
 DEBUG = os.environ.get("PYMLK_DEBUG") == "1"
-OPERATORS = ("CONV_2D", "LUT", "FULLY_CONNECTED", "SOFTMAX")
+# every operator has a symbol in Kconfig
+OPERATORS = [
+    line.split()[1].removeprefix("MLK_OP_")
+    for line in Path("Kconfig").read_text().splitlines()
+    if line.startswith("config MLK_OP_")
+]
 # What each symbol brings: packages, modules, and the requirements only it has.
 PARTS = {
     "PYMLK_COMPILER": (

@@ -25,6 +25,7 @@ DTYPES: Mapping[str, tuple[int, int]] = {
     "bool": (6, 1),
     "int16": (7, 2),
     "int8": (9, 1),
+    "resource": (13, 0),
 }
 # schema.fbs, enums ActivationFunctionType, Padding, MirrorPadMode.
 _ACTIVATIONS = {
@@ -58,7 +59,7 @@ class _Field(NamedTuple):
     """One field of an options table."""
 
     name: str
-    kind: str  # int, int8, bool, float, ints, or a key of _ENUMS
+    kind: str  # int, int8, bool, float, ints, text, or a key of _ENUMS
     default: float = 0  # the schema's default, which a writer may leave out
     preset: float | None = None  # what to write if the caller names no value
 
@@ -183,6 +184,7 @@ _OPS: Mapping[str, _Row] = {
     "RSQRT": _Row(76),
     "SHAPE": _Row(77, 55, (_Field("out_type", "type"),)),
     "ARG_MIN": _Row(79, 57, (_Field("output_type", "type"),)),
+    "REDUCE_PROD": _Row(81, 27, _KEEP),
     "REDUCE_MAX": _Row(82, 27, _KEEP),
     "PACK": _Row(83, 59, _ints("values_count", "axis")),
     "LOGICAL_NOT": _Row(87, 63),
@@ -195,6 +197,7 @@ _OPS: Mapping[str, _Row] = {
     "MIRROR_PAD": _Row(100, 77, (_Field("mode", "mirror"),)),
     "ABS": _Row(101, 78),
     "SPLIT_V": _Row(102, 79, _ints("num_splits")),
+    "REVERSE_V2": _Row(105, 81),
     "ELU": _Row(111),
     "QUANTIZE": _Row(114, 89),
     "HARD_SWISH": _Row(117, 91),
@@ -202,7 +205,13 @@ _OPS: Mapping[str, _Row] = {
     "BATCH_MATMUL": _Row(
         126, 101, (_Field("adj_x", "bool"), _Field("adj_y", "bool"), _ASYM)
     ),
+    "CALL_ONCE": _Row(129, 103, _ints("init_subgraph_index")),
     "BROADCAST_TO": _Row(130, 104),
+    "VAR_HANDLE": _Row(
+        142, 111, (_Field("container", "text"), _Field("shared_name", "text"))
+    ),
+    "READ_VARIABLE": _Row(143, 112),
+    "ASSIGN_VARIABLE": _Row(144, 113),
     "GELU": _Row(150, 116, (_Field("approximate", "bool"),)),
     "RELU_0_TO_1": _Row(152),
 }
@@ -296,8 +305,9 @@ def build(
     *,
     description: str = "",
     check: bool = True,
+    others: Sequence[tuple[Sequence[Tensor], Sequence[Op]]] = (),
 ) -> bytes:
-    """Write a model of one subgraph.
+    """Write a model.
 
     Parameters
     ----------
@@ -312,6 +322,8 @@ def build(
     check : bool
         Reject tensors and indices that make no sense. ``False`` writes them as they
         are, to test how a reader takes a bad file.
+    others : sequence of (sequence of Tensor, sequence of Op)
+        Further subgraphs without inputs and outputs, such as CALL_ONCE runs.
 
     Returns
     -------
@@ -335,35 +347,43 @@ def build(
     >>> build([x, y], [Op("SOFTMAX", (0,), (1,))], [0], [1])[4:8]
     b'TFL3'
     """
+    graphs = [(tensors, ops, inputs, outputs), *((t, o, (), ()) for t, o in others)]
     if check:
-        _check(tensors, ops, inputs, outputs)
+        for graph in graphs:
+            _check(*graph)
     b = flatbuffers.Builder(1024)
     codes: dict[tuple[int, int, str], int] = {}
-    for op in ops:
+    for op in (op for graph in graphs for op in graph[1]):
         codes.setdefault((_row(op.name).code, op.version, op.custom), len(codes))
     # Buffer 0 is by convention empty and stands for "no data".
     buffers = [_table(b, 3, [])]
-    places = []
-    for tensor in tensors:
-        places.append(0)
-        if tensor.data is not None:
-            places[-1] = len(buffers)
-            buffers.append(_table(b, 3, [(0, "ref", _data(b, tensor.data), 0)]))
-    tensor_tables = [_tensor(b, t, at) for t, at in zip(tensors, places, strict=True)]
-    op_tables = [
-        _op(b, op, codes[_row(op.name).code, op.version, op.custom]) for op in ops
-    ]
-    subgraph = _table(
-        b,
-        6,
-        [
-            (0, "ref", _refs(b, tensor_tables), 0),
-            (1, "ref", _vector(b, "int32", inputs), 0),
-            (2, "ref", _vector(b, "int32", outputs), 0),
-            (3, "ref", _refs(b, op_tables), 0),
-            (4, "ref", b.CreateString("main"), 0),
-        ],
-    )
+    subgraphs = []
+    for number, (tensors, ops, inputs, outputs) in enumerate(graphs):
+        places = []
+        for tensor in tensors:
+            places.append(0)
+            if tensor.data is not None:
+                places[-1] = len(buffers)
+                buffers.append(_table(b, 3, [(0, "ref", _data(b, tensor.data), 0)]))
+        tensor_tables = [
+            _tensor(b, t, at) for t, at in zip(tensors, places, strict=True)
+        ]
+        op_tables = [
+            _op(b, op, codes[_row(op.name).code, op.version, op.custom]) for op in ops
+        ]
+        subgraphs.append(
+            _table(
+                b,
+                6,
+                [
+                    (0, "ref", _refs(b, tensor_tables), 0),
+                    (1, "ref", _vector(b, "int32", inputs), 0),
+                    (2, "ref", _vector(b, "int32", outputs), 0),
+                    (3, "ref", _refs(b, op_tables), 0),
+                    (4, "ref", b.CreateString(f"sub{number}" if number else "main"), 0),
+                ],
+            )
+        )
     code_tables = [_code(b, *key) for key in codes]
     model = _table(
         b,
@@ -371,7 +391,7 @@ def build(
         [
             (0, "uint32", _SCHEMA_VERSION, 0),
             (1, "ref", _refs(b, code_tables), 0),
-            (2, "ref", _refs(b, [subgraph]), 0),
+            (2, "ref", _refs(b, subgraphs), 0),
             (3, "ref", b.CreateString(description), 0),
             (4, "ref", _refs(b, buffers), 0),
         ],
@@ -647,6 +667,8 @@ def _options(b: Any, op: Op, row: _Row) -> list[_Slot]:
         kind = item.kind
         if kind == "ints":
             kind, value = "ref", _vector(b, "int32", value)
+        elif kind == "text":
+            kind, value = "ref", b.CreateString(value)
         elif kind in _ENUMS:
             names = _ENUMS[kind]
             if isinstance(value, str) and value not in names:

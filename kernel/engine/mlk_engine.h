@@ -57,7 +57,10 @@ enum mlk_tensor_flag {
 	X(2, LUT, lut, 1, 1, 1) \
 	X(3, FULLY_CONNECTED, fully_connected, 1, 1, 1) \
 	X(4, SOFTMAX, softmax, 1, 1, 1) \
-	X(5, CONV_2D, conv_2d, 1, 1, 2)
+	X(5, CONV_2D, conv_2d, 1, 1, 2) \
+	X(10, MOVE, move, 1, 1, 1) \
+	X(11, FILL, fill, 0, 0, 1) \
+	X(12, TAKE, take, 1, 1, 1)
 
 enum mlk_opcode {
 #define MLK_OP_ENUM(number, NAME, name, least, most, results) \
@@ -246,6 +249,59 @@ struct mlk_softmax_params {
 /* exp(0) as gemmlowp gives it; any lesser first entry is no softmax table. */
 #define MLK_SOFTMAX_ONE 0x7fffffff
 
+/**
+ * struct mlk_move_params - MLK_OP_MOVE: a strided copy; starts and strides count
+ *	items of @item bytes, whatever the tensors' dtype
+ * @dims: of what is copied, outermost first, 1 where unused
+ * @in_strides: from one element to the next in the operand; 0 repeats it
+ * @out_strides: the same in the result
+ * @in_start: first element in the operand
+ * @out_start: first element in the result
+ * @item: 1, 2, 4 or 8
+ */
+struct mlk_move_params {
+	u32 dims[MLK_MAX_RANK];
+	s32 in_strides[MLK_MAX_RANK];
+	s32 out_strides[MLK_MAX_RANK];
+	u32 in_start;
+	u32 out_start;
+	u32 item;
+};
+
+/**
+ * struct mlk_fill_params - MLK_OP_FILL: items @start to @start + @count - 1 get a
+ *	value
+ * @item: bytes of one: 1, 2, 4 or 8
+ * @start: the first
+ * @count: how many
+ * @low: the value's lower 32 bits
+ * @high: the upper ones, 0 unless @item is 8
+ */
+struct mlk_fill_params {
+	u32 item;
+	u32 start;
+	u32 count;
+	u32 low;
+	u32 high;
+};
+
+/**
+ * struct mlk_take_params - MLK_OP_TAKE: out[o][i] = in[o][table[i]], each of
+ *	@slice bytes
+ * @outer: how often that is done
+ * @from: slices of the operand in one @outer
+ * @count: slices of the result in one @outer
+ * @slice: bytes
+ * @table: offset of u32 [@count], each below @from
+ */
+struct mlk_take_params {
+	u32 outer;
+	u32 from;
+	u32 count;
+	u32 slice;
+	u32 table;
+};
+
 #define MLK_OP_PARAM_WORDS 24
 #define MLK_OP_OPERANDS 4
 #define MLK_OP_RESULTS 2
@@ -262,6 +318,9 @@ struct mlk_softmax_params {
  * @fc: MLK_OP_FULLY_CONNECTED
  * @conv: MLK_OP_CONV_2D
  * @softmax: MLK_OP_SOFTMAX
+ * @move: MLK_OP_MOVE
+ * @fill: MLK_OP_FILL
+ * @take: MLK_OP_TAKE
  */
 struct mlk_op {
 	u16 opcode;
@@ -274,6 +333,9 @@ struct mlk_op {
 		struct mlk_fc_params fc;
 		struct mlk_conv_params conv;
 		struct mlk_softmax_params softmax;
+		struct mlk_move_params move;
+		struct mlk_fill_params fill;
+		struct mlk_take_params take;
 	};
 };
 

@@ -24,6 +24,15 @@
 #ifndef MLK_CONFIG_SOFTMAX
 #define MLK_CONFIG_SOFTMAX 1
 #endif
+#ifndef MLK_CONFIG_MOVE
+#define MLK_CONFIG_MOVE 1
+#endif
+#ifndef MLK_CONFIG_FILL
+#define MLK_CONFIG_FILL 1
+#endif
+#ifndef MLK_CONFIG_TAKE
+#define MLK_CONFIG_TAKE 1
+#endif
 
 #define MLK_CONFIG_COPY 1
 
@@ -69,6 +78,18 @@ static inline int mlk_data_ok(const struct mlk_check *c, u32 offset, u64 bytes)
 {
 	return offset >= c->header->data && offset % MLK_DATA_ALIGN == 0 &&
 	       offset + bytes <= c->header->names;
+}
+
+/* For checks: is that the size of an integer? */
+static inline int mlk_item_ok(u32 item)
+{
+	return item == 1 || item == 2 || item == 4 || item == 8;
+}
+
+/* For checks: how many such items are that; 0 if not a whole number. */
+static inline u32 mlk_items(u32 bytes, u32 item)
+{
+	return bytes & (item - 1) ? 0 : bytes >> (31 - mlk_clz32(item));
 }
 
 /* For checks: all of @count multipliers are >= 0, all shifts in [-31, 30]? */

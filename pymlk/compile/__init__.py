@@ -11,7 +11,7 @@ ready-made needs none of it.
 import zlib
 
 from ..errors import ModelError, UnsupportedOpError
-from .lower import LOWER, Builder, Unsupported
+from .lower import LOWER, Builder, Unsupported, folded
 from .plan import Plan
 from .program import source_crc
 from .schema import Graph, Op, read_graph
@@ -60,6 +60,8 @@ def _lower_all(graph: Graph) -> tuple[Builder, tuple[str, ...]]:
     for op in graph.ops:
         lower = LOWER.get(op.name)
         try:
+            if folded(builder, op):
+                continue
             if lower is None:
                 raise Unsupported("no such operator in the engine")
             for number in op.inputs:

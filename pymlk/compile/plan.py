@@ -17,6 +17,7 @@ from .program import (
     pack,
 )
 from .schema import MAX_OPS, MAX_TENSORS, Tensor
+from .tidy import tidy
 
 # As in mlk_engine.h, where the verifier has the last word.
 MAX_BYTES = 1 << 28
@@ -44,6 +45,7 @@ class Plan:
     """
 
     def __init__(self, builder: Builder) -> None:
+        tidy(builder)
         self._builder = builder
         self._all = builder.tensors
         self.tensors: list[Tensor] = []

@@ -33,6 +33,9 @@ OP_LUT = 2
 OP_FULLY_CONNECTED = 3
 OP_SOFTMAX = 4
 OP_CONV_2D = 5
+OP_MOVE = 10
+OP_FILL = 11
+OP_TAKE = 12
 
 # struct mlk_weights: packed in blocks of 16 outputs by 4 inputs
 BLOCK_OUTPUTS = 16

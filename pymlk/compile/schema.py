@@ -90,7 +90,7 @@ class Op(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """The main subgraph of a model."""
+    """A subgraph of a model: the main one, which has the others, or another."""
 
     tensors: tuple[Tensor, ...]
     ops: tuple[Op, ...]
@@ -98,6 +98,7 @@ class Graph(NamedTuple):
     outputs: tuple[int, ...]
     subgraphs: int
     description: str
+    others: "tuple[Graph, ...]" = ()
 
 
 class _Budget:
@@ -199,6 +200,8 @@ class _Checked(Table):  # type: ignore[misc]
         start, count = self.vector(index, 4)
         if count > limit:
             raise ModelError(f"{count} {what}; at most {limit} are supported")
+        # subgraphs may share these vectors
+        self.budget.spend(4 * count)
         return [
             _Checked(self.Bytes, self.target(start + 4 * i), self.budget)
             for i in range(count)
@@ -223,6 +226,14 @@ class Options:
     def integer(self, index: int, default: int = 0) -> int:
         """An int32 field."""
         return int(self._number(index, number_types.Int32Flags, default))
+
+    def integers(self, index: int) -> tuple[int, ...]:
+        """A vector of int32."""
+        return () if self._table is None else self._table.numbers(index, "i")
+
+    def text(self, index: int) -> str:
+        """A string."""
+        return "" if self._table is None else self._table.text(index)
 
     def flag(self, index: int) -> bool:
         """A bool field."""
@@ -317,6 +328,22 @@ def _guarded(read: Callable[[bytes], T], data: bytes) -> T:
         raise ModelError(f"truncated or damaged: {error}") from error
 
 
+def _graph(
+    table: _Checked, codes: list[tuple[int, str, int]], buffers: list[_Checked]
+) -> Graph:
+    tables = table.tables(0, MAX_TENSORS, "tensors")
+    tensors = tuple(_tensor(t, i, buffers) for i, t in enumerate(tables))
+    ops = tuple(
+        _op(t, i, codes, len(tensors))
+        for i, t in enumerate(table.tables(3, MAX_OPS, "operators"))
+    )
+    inputs, outputs = table.numbers(1, "i"), table.numbers(2, "i")
+    for number in (*inputs, *outputs):
+        if not 0 <= number < len(tensors):
+            raise ModelError(f"the model names tensor {number} of {len(tensors)}")
+    return Graph(tensors, ops, inputs, outputs, 1, "")
+
+
 def _read(data: bytes) -> Graph:
     start = struct.unpack_from("<I", data)[0]
     root = _Checked(data, start, _Budget(data))
@@ -338,20 +365,14 @@ def _read(data: bytes) -> Graph:
     for slot in (6, 7):
         for table in root.tables(slot, MAX_OPS, "metadata or signatures"):
             table.vector(0, 1 if slot == 6 else 4)
-    main = subgraphs[0]
-    tables = main.tables(0, MAX_TENSORS, "tensors")
-    tensors = tuple(_tensor(t, i, buffers) for i, t in enumerate(tables))
-    ops = tuple(
-        _op(t, i, codes, len(tensors))
-        for i, t in enumerate(main.tables(3, MAX_OPS, "operators"))
+    main, *others = [_graph(table, codes, buffers) for table in subgraphs]
+    if not main.inputs or not main.outputs:
+        raise ModelError(
+            f"{len(main.inputs)} inputs and {len(main.outputs)} outputs found"
+        )
+    return main._replace(
+        subgraphs=len(subgraphs), description=root.text(3), others=tuple(others)
     )
-    inputs, outputs = main.numbers(1, "i"), main.numbers(2, "i")
-    for number in (*inputs, *outputs):
-        if not 0 <= number < len(tensors):
-            raise ModelError(f"the model names tensor {number} of {len(tensors)}")
-    if not inputs or not outputs:
-        raise ModelError(f"{len(inputs)} inputs and {len(outputs)} outputs found")
-    return Graph(tensors, ops, inputs, outputs, len(subgraphs), root.text(3))
 
 
 def read_graph(data: bytes) -> Graph:

@@ -381,13 +381,18 @@ def test_all_missing_operators_are_named():
     assert isinstance(caught.value, ValueError)
 
 
-OLD = [e for e in manifest("models") if e["cls"] == "uint8-legacy"]
+# One of them only moves bytes, which the engine can.
+OLD = [
+    e
+    for e in manifest("models")
+    if e["cls"] == "uint8-legacy" and e["name"] != "coral__split_concat"
+]
 
 
 def test_the_data_are_there():
     """Without them the next test is none at all."""
     need_data()
-    assert len(OLD) == 8
+    assert len(OLD) == 7
 
 
 @pytest.mark.parametrize("entry", OLD, ids=lambda e: e["name"])

@@ -10,14 +10,18 @@ has a family of operators and a table ``LOWER`` of their names.
 from collections.abc import Callable
 
 from ..schema import Op
-from . import border, conv, dense, table
+from . import border, conv, dense, move, shape, state, table
 from .common import Builder, Unsupported, quantization
+from .shape import folded
 
-__all__ = ["LOWER", "Builder", "Unsupported", "quantization"]
+__all__ = ["LOWER", "Builder", "Unsupported", "folded", "quantization"]
 
 LOWER: dict[str, Callable[[Builder, Op], None]] = {
     **border.LOWER,
     **conv.LOWER,
     **dense.LOWER,
+    **move.LOWER,
+    **shape.LOWER,
+    **state.LOWER,
     **table.LOWER,
 }

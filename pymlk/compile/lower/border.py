@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""QUANTIZE and DEQUANTIZE, which mostly stand at a model's border; RESHAPE."""
+"""QUANTIZE and DEQUANTIZE, which mostly stand at a model's border."""
 
 from ...errors import ModelError
 from .. import arith
@@ -59,16 +59,4 @@ def dequantize(builder: Builder, op: Op) -> None:
     builder.border[result.index] = source.index
 
 
-def reshape(builder: Builder, op: Op) -> None:
-    """RESHAPE: the same bytes under another shape."""
-    source, result = builder.operand(op, 0), builder.result(op)
-    need(source, "INT8", "UINT8")
-    need(result, source.dtype)
-    if source.elements != result.elements:
-        raise ModelError(f"{op}: {source} does not give {result}")
-    if source.data is not None:
-        raise Unsupported("its operand is a constant")
-    builder.alias[result.index] = source.index
-
-
-LOWER = {"DEQUANTIZE": dequantize, "QUANTIZE": quantize, "RESHAPE": reshape}
+LOWER = {"DEQUANTIZE": dequantize, "QUANTIZE": quantize}

@@ -35,6 +35,11 @@ class Builder:
         self.border: dict[int, int] = {}
         # weights read so far; operators may share them, so the file is no bound
         self.weight_bytes = 0
+        # bytes of results that were computed here
+        self.folded_bytes = 0
+        # resource tensor -> its variable's name -> the tensor that keeps its value
+        self.handles: dict[int, str] = {}
+        self.variables: dict[str, int] = {}
 
     def root(self, tensor: int) -> int:
         """The tensor whose memory a tensor uses."""
