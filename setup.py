@@ -22,7 +22,20 @@ def switched_on(path):
 ON = switched_on(os.environ.get("PYMLK_CONFIG") or ".config")
 ANNOTATE = os.environ.get("PYMLK_ANNOTATE")  # folder for Cython's HTML reports
 DEBUG = os.environ.get("PYMLK_DEBUG") == "1"
-OPERATORS = ("CONV_2D", "LUT", "FULLY_CONNECTED", "SOFTMAX")
+OPERATORS = (
+    "ARG_EXTREME",
+    "CONV_2D",
+    "DEPTHWISE_CONV",
+    "FULLY_CONNECTED",
+    "L2_NORM",
+    "LUT",
+    "POOL",
+    "REDUCE",
+    "RESIZE_BILINEAR",
+    "SOFTMAX",
+    "SPACE_BATCH",
+    "TRANSPOSE_CONV",
+)
 # What each symbol brings: packages, modules, and the requirements only it has.
 PARTS = {
     "PYMLK_COMPILER": (

@@ -10,7 +10,7 @@ has a family of operators and a table ``LOWER`` of their names.
 from collections.abc import Callable
 
 from ..schema import Op
-from . import border, conv, dense, table
+from . import border, conv, dense, pool, reduce, spatial, table
 from .common import Builder, Unsupported, quantization
 
 __all__ = ["LOWER", "Builder", "Unsupported", "quantization"]
@@ -19,5 +19,8 @@ LOWER: dict[str, Callable[[Builder, Op], None]] = {
     **border.LOWER,
     **conv.LOWER,
     **dense.LOWER,
+    **pool.LOWER,
+    **reduce.LOWER,
+    **spatial.LOWER,
     **table.LOWER,
 }
