@@ -60,7 +60,15 @@ enum mlk_tensor_flag {
 	X(5, CONV_2D, conv_2d, 1, 1, 2) \
 	X(10, MOVE, move, 1, 1, 1) \
 	X(11, FILL, fill, 0, 0, 1) \
-	X(12, TAKE, take, 1, 1, 1)
+	X(12, TAKE, take, 1, 1, 1) \
+	X(20, DEPTHWISE_CONV, depthwise_conv, 1, 1, 1) \
+	X(21, POOL, pool, 1, 1, 1) \
+	X(22, REDUCE, reduce, 1, 1, 1) \
+	X(23, ARG_EXTREME, arg_extreme, 1, 1, 1) \
+	X(24, TRANSPOSE_CONV, transpose_conv, 1, 1, 1) \
+	X(25, RESIZE_BILINEAR, resize_bilinear, 1, 1, 1) \
+	X(26, SPACE_BATCH, space_batch, 1, 1, 1) \
+	X(27, L2_NORM, l2_norm, 1, 1, 1)
 
 enum mlk_opcode {
 #define MLK_OP_ENUM(number, NAME, name, least, most, results) \
@@ -302,6 +310,259 @@ struct mlk_take_params {
 	u32 table;
 };
 
+/**
+ * struct mlk_window - how a filter moves over images of NHWC
+ * @batches: independent images
+ * @in_h: height of the operand
+ * @in_w: width of the operand
+ * @out_h: height of the result
+ * @out_w: width of the result
+ * @filter_h: rows of the filter
+ * @filter_w: columns of the filter
+ * @stride_h: rows from one position of the filter to the next
+ * @stride_w: columns from one position of the filter to the next
+ * @dilation_h: rows from one tap to the next
+ * @dilation_w: columns from one tap to the next
+ * @pad_h: rows of the first position above the image
+ * @pad_w: columns of the first position left of the image
+ *
+ * With TRANSPOSE_CONV the filter moves over the result instead.
+ */
+struct mlk_window {
+	u32 batches;
+	u32 in_h;
+	u32 in_w;
+	u32 out_h;
+	u32 out_w;
+	u32 filter_h;
+	u32 filter_w;
+	u32 stride_h;
+	u32 stride_w;
+	u32 dilation_h;
+	u32 dilation_w;
+	u32 pad_h;
+	u32 pad_w;
+};
+
+/**
+ * struct mlk_depthwise_conv_params - MLK_OP_DEPTHWISE_CONV
+ * @window: the filter's way
+ * @channels: of the operand
+ * @fold: results of each channel; output channel o belongs to input o / @fold
+ * @weights: offset of s8 [filter_h][filter_w][@channels * @fold]
+ * @bias: offset of s32 [@channels * @fold]; holds -@in_zero_point * sum of
+ *	weights too
+ * @multiplier: offset of s32 [@channels * @fold], each >= 0
+ * @shift: offset of s32 [@channels * @fold], each in [-31, 30]
+ * @in_zero_point: what stands beyond the border of the image
+ * @out_zero_point: added after the multiplication
+ * @act_min: lower bound of the fused activation
+ * @act_max: upper bound of the fused activation
+ */
+struct mlk_depthwise_conv_params {
+	struct mlk_window window;
+	u32 channels;
+	u32 fold;
+	u32 weights;
+	u32 bias;
+	u32 multiplier;
+	u32 shift;
+	s32 in_zero_point;
+	s32 out_zero_point;
+	s32 act_min;
+	s32 act_max;
+};
+
+/* What MLK_OP_POOL makes of the values below its filter. */
+enum mlk_pool_kind {
+	MLK_POOL_AVERAGE = 0,
+	MLK_POOL_MAX = 1,
+};
+
+/**
+ * struct mlk_pool_params - MLK_OP_POOL
+ * @window: the filter's way; dilations are 1, each position meets the image
+ * @channels: of operand and result
+ * @kind: enum mlk_pool_kind
+ * @act_min: lower bound of the fused activation
+ * @act_max: upper bound of the fused activation
+ */
+struct mlk_pool_params {
+	struct mlk_window window;
+	u32 channels;
+	u32 kind;
+	s32 act_min;
+	s32 act_max;
+};
+
+/* Keeps the sum of a pool's values, and half their number, inside 31 bits. */
+#define MLK_POOL_MAX_TAPS (1u << 23)
+
+/* What MLK_OP_REDUCE makes of the values of one result. */
+enum mlk_reduce_kind {
+	MLK_REDUCE_SUM = 0,
+	MLK_REDUCE_MAX = 1,
+	MLK_REDUCE_MIN = 2,
+};
+
+#define MLK_REDUCE_DIMS 3 /* dimensions of a kind, neighbours counted as one */
+
+/**
+ * struct mlk_reduce_params - MLK_OP_REDUCE over any dimensions
+ * @keep: dimensions that stay, outermost first; 1 where there are less
+ * @keep_stride: bytes of the operand from one to the next in each of them
+ * @over: dimensions that are reduced, outermost first; 1 where there are less
+ * @over_stride: bytes of the operand from one to the next in each of them
+ * @kind: enum mlk_reduce_kind
+ * @is_unsigned: bytes of the operand count as 0 to 255
+ * @bias: SUM: added to the sum; minus zero point times number of values
+ * @multiplier: SUM: >= 0; what the sum is scaled by
+ * @shift: SUM: in [-31, 30]
+ * @out_zero_point: SUM: added after the multiplication
+ * @act_min: SUM: lower bound of the result
+ * @act_max: SUM: upper bound of the result; up to 255, low byte is stored
+ */
+struct mlk_reduce_params {
+	u32 keep[MLK_REDUCE_DIMS];
+	u32 keep_stride[MLK_REDUCE_DIMS];
+	u32 over[MLK_REDUCE_DIMS];
+	u32 over_stride[MLK_REDUCE_DIMS];
+	u32 kind;
+	u32 is_unsigned;
+	s32 bias;
+	s32 multiplier;
+	s32 shift;
+	s32 out_zero_point;
+	s32 act_min;
+	s32 act_max;
+};
+
+/**
+ * struct mlk_arg_extreme_params - MLK_OP_ARG_EXTREME: where the extreme is
+ * @outer: product of the dimensions before the one that is searched
+ * @depth: length of the one that is searched
+ * @inner: product of the dimensions behind it
+ * @is_min: the first of the least instead of the first of the greatest
+ *
+ * The result is int32 or int64, as its tensor says.
+ */
+struct mlk_arg_extreme_params {
+	u32 outer;
+	u32 depth;
+	u32 inner;
+	u32 is_min;
+};
+
+/**
+ * struct mlk_transpose_conv_params - MLK_OP_TRANSPOSE_CONV
+ * @window: the filter's way; dilations are 1
+ * @channels: of the operand
+ * @width: channels of the result
+ * @weights: offset of s8 [@width][filter_h][filter_w][@channels]
+ * @bias: offset of s32 [@width]
+ * @multiplier: offset of s32 [@width], each >= 0
+ * @shift: offset of s32 [@width], each in [-31, 30]
+ * @in_zero_point: subtracted from the operand
+ * @out_zero_point: added after the multiplication
+ * @act_min: lower bound of the fused activation
+ * @act_max: upper bound of the fused activation
+ */
+struct mlk_transpose_conv_params {
+	struct mlk_window window;
+	u32 channels;
+	u32 width;
+	u32 weights;
+	u32 bias;
+	u32 multiplier;
+	u32 shift;
+	s32 in_zero_point;
+	s32 out_zero_point;
+	s32 act_min;
+	s32 act_max;
+};
+
+/**
+ * struct mlk_lerp - between which two rows or columns a result lies
+ * @lower: the one before it
+ * @upper: the one behind it
+ * @fraction: its distance to @lower in steps of 1/MLK_LERP_ONE
+ */
+struct mlk_lerp {
+	u32 lower;
+	u32 upper;
+	s32 fraction;
+};
+
+#define MLK_LERP_ONE 1024
+
+/**
+ * struct mlk_resize_bilinear_params - MLK_OP_RESIZE_BILINEAR
+ * @batches: independent images
+ * @in_h: height of the operand
+ * @in_w: width of the operand
+ * @out_h: height of the result
+ * @out_w: width of the result
+ * @channels: of operand and result
+ * @rows: offset of struct mlk_lerp [@out_h]
+ * @columns: offset of struct mlk_lerp [@out_w]
+ */
+struct mlk_resize_bilinear_params {
+	u32 batches;
+	u32 in_h;
+	u32 in_w;
+	u32 out_h;
+	u32 out_w;
+	u32 channels;
+	u32 rows;
+	u32 columns;
+};
+
+/**
+ * struct mlk_space_batch_params - MLK_OP_SPACE_BATCH: images <-> their phases
+ * @batches: images
+ * @space_h: height of an image
+ * @space_w: width of an image
+ * @block_h: phases per column; batches on the other side are
+ *	@block_h * @block_w * @batches
+ * @block_w: phases per row
+ * @cells_h: height of a phase
+ * @cells_w: width of a phase
+ * @pad_h: rows of the first cell above the image
+ * @pad_w: columns of the first cell left of the image
+ * @depth: bytes of a pixel
+ * @fill: what stands beyond the border of the image
+ * @to_space: from phases to images, else from images to phases
+ */
+struct mlk_space_batch_params {
+	u32 batches;
+	u32 space_h;
+	u32 space_w;
+	u32 block_h;
+	u32 block_w;
+	u32 cells_h;
+	u32 cells_w;
+	u32 pad_h;
+	u32 pad_w;
+	u32 depth;
+	s32 fill;
+	u32 to_space;
+};
+
+/**
+ * struct mlk_l2_norm_params - MLK_OP_L2_NORM over the last dimension
+ * @rows: independent rows
+ * @depth: length of a row, at most MLK_L2_NORM_MAX_DEPTH
+ * @in_zero_point: subtracted from the operand
+ */
+struct mlk_l2_norm_params {
+	u32 rows;
+	u32 depth;
+	s32 in_zero_point;
+};
+
+/* Keeps the sum of squares inside 31 bits. */
+#define MLK_L2_NORM_MAX_DEPTH 32768
+
 #define MLK_OP_PARAM_WORDS 24
 #define MLK_OP_OPERANDS 4
 #define MLK_OP_RESULTS 2
@@ -321,6 +582,14 @@ struct mlk_take_params {
  * @move: MLK_OP_MOVE
  * @fill: MLK_OP_FILL
  * @take: MLK_OP_TAKE
+ * @depthwise_conv: MLK_OP_DEPTHWISE_CONV
+ * @pool: MLK_OP_POOL
+ * @reduce: MLK_OP_REDUCE
+ * @arg_extreme: MLK_OP_ARG_EXTREME
+ * @transpose_conv: MLK_OP_TRANSPOSE_CONV
+ * @resize_bilinear: MLK_OP_RESIZE_BILINEAR
+ * @space_batch: MLK_OP_SPACE_BATCH
+ * @l2_norm: MLK_OP_L2_NORM
  */
 struct mlk_op {
 	u16 opcode;
@@ -336,6 +605,14 @@ struct mlk_op {
 		struct mlk_move_params move;
 		struct mlk_fill_params fill;
 		struct mlk_take_params take;
+		struct mlk_depthwise_conv_params depthwise_conv;
+		struct mlk_pool_params pool;
+		struct mlk_reduce_params reduce;
+		struct mlk_arg_extreme_params arg_extreme;
+		struct mlk_transpose_conv_params transpose_conv;
+		struct mlk_resize_bilinear_params resize_bilinear;
+		struct mlk_space_batch_params space_batch;
+		struct mlk_l2_norm_params l2_norm;
 	};
 };
 

@@ -5,7 +5,9 @@
 Usage: make_corpus.py FOLDER. The committed corpus is what this gives; a test compares.
 """
 
+import math
 import random
+import struct
 import sys
 from pathlib import Path
 
@@ -14,6 +16,76 @@ from pymlk.write import Layer, Op, Tensor, build, mlp
 
 # Small, so that each of their bytes can be tried with each value.
 SMALL = ("fully_connected", "softmax", "logistic_border")
+
+
+def _spatial() -> dict[str, bytes]:
+    """Operators on images, and those that reduce dimensions."""
+    rng = random.Random(12)
+
+    def x(*shape: int, dtype: str = "int8", scale: float = 0.1) -> Tensor:
+        quant = ((scale,), (3,)) if dtype == "int8" else ()
+        return Tensor("x", shape, dtype, *quant)
+
+    def weights(*shape: int, dimension: int) -> Tensor:
+        count = shape[dimension]
+        raw = bytes(rng.randrange(256) for _ in range(math.prod(shape)))
+        scales = [0.01 * (i + 1) for i in range(count)]
+        return Tensor("w", shape, "int8", scales, (0,) * count, dimension, raw)
+
+    def ints(*values: int) -> Tensor:
+        data = struct.pack(f"<{len(values)}i", *values)
+        return Tensor("n", (len(values),), "int32", data=data)
+
+    def one(name: str, *tensors: Tensor, at: int = 0, **options: object) -> bytes:
+        last = len(tensors) - 1
+        op = Op(name, range(last), (last,), 2, options)
+        return build(tensors, [op], [at], [last])
+
+    pool = {"padding": "SAME", "filter_height": 2, "filter_width": 3}
+    edges = Tensor("e", (2, 2), "int32", data=struct.pack("<4i", 1, 0, 0, 1))
+    return {
+        "arg_max": one("ARG_MAX", x(2, 3), ints(1), x(2, dtype="int64")),
+        "arg_min": one("ARG_MIN", x(2, 3), ints(0), x(3, dtype="int32")),
+        "average_pool": one("AVERAGE_POOL_2D", x(1, 2, 4, 2), x(1, 2, 4, 2), **pool),
+        "batch_to_space": one(
+            "BATCH_TO_SPACE_ND", x(4, 2, 2, 2), ints(2, 2), edges, x(1, 3, 3, 2)
+        ),
+        "depthwise_conv": one(
+            "DEPTHWISE_CONV_2D",
+            x(1, 3, 4, 2),
+            weights(1, 2, 3, 4, dimension=3),
+            x(1, 2, 2, 4, scale=0.5),
+            padding="SAME",
+            stride_h=2,
+            stride_w=2,
+        ),
+        "l2_normalization": one(
+            "L2_NORMALIZATION", x(2, 3), Tensor("y", (2, 3), "int8", (1 / 128,), (0,))
+        ),
+        "max_pool": one(
+            "MAX_POOL_2D", x(1, 3, 3, 1), x(1, 2, 1, 1), **(pool | {"padding": "VALID"})
+        ),
+        "mean": one("MEAN", x(2, 3, 4), ints(1), x(2, 4)),
+        "reduce_max": one("REDUCE_MAX", x(2, 3, 2), ints(0, 2), x(3)),
+        "resize_bilinear": one(
+            "RESIZE_BILINEAR", x(1, 2, 3, 2), ints(3, 4), x(1, 3, 4, 2)
+        ),
+        "space_to_batch": one(
+            "SPACE_TO_BATCH_ND", x(1, 3, 3, 2), ints(2, 2), edges, x(4, 2, 2, 2)
+        ),
+        "sum": one("SUM", x(3, 4), ints(1), x(3)),
+        "transpose_conv": one(
+            "TRANSPOSE_CONV",
+            ints(1, 3, 4, 2),
+            weights(2, 2, 3, 2, dimension=0),
+            x(1, 2, 2, 2),
+            x(1, 3, 4, 2, scale=0.5),
+            at=2,
+            padding="SAME",
+            stride_h=2,
+            stride_w=2,
+        ),
+    }
 
 
 def models() -> dict[str, bytes]:
@@ -80,6 +152,7 @@ def models() -> dict[str, bytes]:
     bias = [1, -2, 300]
     layer = Layer(rows(3, 2), bias, [0.02, 0.01, 0.03], 0.2, -5, "RELU")
     return {
+        **_spatial(),
         "conv_2d": convolution,
         "copy": build([x()], [], [0], [0]),
         "fully_connected": mlp([layer], 0.1, 4, softmax=False),

@@ -10,7 +10,7 @@ has a family of operators and a table ``LOWER`` of their names.
 from collections.abc import Callable
 
 from ..schema import Op
-from . import border, conv, dense, move, shape, state, table
+from . import border, conv, dense, move, pool, reduce, shape, spatial, state, table
 from .common import Builder, Unsupported, quantization
 from .shape import folded
 
@@ -23,5 +23,8 @@ LOWER: dict[str, Callable[[Builder, Op], None]] = {
     **move.LOWER,
     **shape.LOWER,
     **state.LOWER,
+    **pool.LOWER,
+    **reduce.LOWER,
+    **spatial.LOWER,
     **table.LOWER,
 }

@@ -50,8 +50,10 @@ class Product(NamedTuple):
     single_product: bool
 
 
-def _multipliers(p: Product, width: int) -> list[tuple[int, int]]:
-    """Requantisation per output.
+def multipliers(
+    p: Product, width: int, dimension: int = 0
+) -> list[tuple[int, int]]:
+    """Requantisation per output; `dimension` of the weights counts outputs.
 
     Source: PopulateConvolutionQuantizationParams and
     GetQuantizedConvolutionMultipler in tensorflow/lite/kernels/kernel_util.cc.
@@ -67,10 +69,10 @@ def _multipliers(p: Product, width: int) -> list[tuple[int, int]]:
         if p.single_product:
             product = arith.f32(product)
         return [arith.quantize_multiplier(product / out_scale)] * width
-    if len(scales) != width or p.weights.quantized_dimension != 0:
+    if len(scales) != width or p.weights.quantized_dimension != dimension:
         raise ModelError(
             f"{p.weights}: {len(scales)} scales along dimension "
-            f"{p.weights.quantized_dimension}, expected {width} along dimension 0"
+            f"{p.weights.quantized_dimension}, expected {width} along dimension {dimension}"
         )
     if any(p.weights.zero_points):
         raise ModelError(f"{p.weights}: per-channel zero points must be 0")
@@ -113,7 +115,7 @@ def lower_weights(builder: Builder, p: Product) -> tuple[int | Ref, ...]:
     zero = weight_zero(p.weights)
     _, in_zero = quantization(p.source)
     out_scale, out_zero = quantization(p.result)
-    multipliers = _multipliers(p, width)
+    scaling = multipliers(p, width)
     least, most = activation_range(p.op, p.activation, out_scale, out_zero)
     bias = biases(builder, p.op, p.bias, width)
     rows = [p.weights.data[i * depth : (i + 1) * depth] for i in range(width)]
@@ -130,8 +132,8 @@ def lower_weights(builder: Builder, p: Product) -> tuple[int | Ref, ...]:
         data.add(pack(rows)),
         _padded(data, bias),
         _padded(data, unsigned),
-        _padded(data, [m for m, _ in multipliers]),
-        _padded(data, [s for _, s in multipliers]),
+        _padded(data, [m for m, _ in scaling]),
+        _padded(data, [s for _, s in scaling]),
         out_zero,
         least,
         most,

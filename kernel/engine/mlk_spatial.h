@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * What the operators on images share, private to the engine: checks of a
+ * window, accumulators of some channels side by side, their last step to int8.
+ */
+#ifndef MLK_SPATIAL_H
+#define MLK_SPATIAL_H
+
+#include "mlk_fixed.h"
+#include "mlk_op.h"
+
+/* Accumulators on the stack: 256 bytes of it. */
+#define MLK_TILE 64
+
+/* Positions in an image, also outside of it, stay within +-2^31. */
+#define MLK_MAX_REACH (1u << 29)
+
+static inline u32 mlk_min_u32(u32 a, u32 b)
+{
+	return a < b ? a : b;
+}
+
+static inline u32 mlk_tile(u32 left)
+{
+	return mlk_min_u32(left, MLK_TILE);
+}
+
+/* A product of foreign numbers, or more than any tensor has. */
+static inline u64 mlk_volume(u32 a, u32 b, u32 c, u32 d)
+{
+	u64 v = (u64)a * b;
+
+	if (v <= MLK_MAX_ARENA_BYTES)
+		v *= c;
+	if (v <= MLK_MAX_ARENA_BYTES)
+		v *= d;
+	return v <= MLK_MAX_ARENA_BYTES ? v : (u64)MLK_MAX_ARENA_BYTES + 1;
+}
+
+static inline int mlk_axis_ok(u32 in, u32 out, u32 filter, u32 stride,
+			      u32 dilation, u32 pad)
+{
+	return in && out && filter && stride && dilation &&
+	       in <= MLK_MAX_REACH && stride <= MLK_MAX_REACH &&
+	       dilation <= MLK_MAX_REACH && pad <= MLK_MAX_REACH &&
+	       (u64)(out - 1) * stride <= MLK_MAX_REACH &&
+	       (u64)(filter - 1) * dilation <= MLK_MAX_REACH;
+}
+
+/* Is nothing zero that must not be, and can no position overflow? */
+static inline int mlk_window_ok(const struct mlk_window *w)
+{
+	return w->batches &&
+	       mlk_axis_ok(w->in_h, w->out_h, w->filter_h, w->stride_h,
+			   w->dilation_h, w->pad_h) &&
+	       mlk_axis_ok(w->in_w, w->out_w, w->filter_w, w->stride_w,
+			   w->dilation_w, w->pad_w);
+}
+
+/* Are operand and result what window and channels say? */
+static inline int mlk_images_ok(const struct mlk_check *c,
+				const struct mlk_window *w, u32 in_channels,
+				u32 out_channels)
+{
+	return mlk_operand(c, 0)->bytes ==
+		       mlk_volume(w->batches, w->in_h, w->in_w, in_channels) &&
+	       mlk_result(c, 0)->bytes ==
+		       mlk_volume(w->batches, w->out_h, w->out_w, out_channels);
+}
+
+/* Is [low, high] inside int8 and not empty? */
+static inline int mlk_bounds_ok(s32 low, s32 high)
+{
+	return low >= -128 && high <= 127 && low <= high;
+}
+
+static inline int mlk_is_s8(s32 value)
+{
+	return value >= -128 && value <= 127;
+}
+
+/* unsigned: hostile scales wrap, never overflow */
+static inline s32 mlk_scaled(u32 acc, s32 multiplier, s32 shift, s32 zero,
+			     s32 low, s32 high)
+{
+	u32 q = (u32)mlk_requant((s32)acc, multiplier, shift) + (u32)zero;
+
+	return mlk_clamp((s32)q, low, high);
+}
+
+#endif /* MLK_SPATIAL_H */

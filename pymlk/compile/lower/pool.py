@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""AVERAGE_POOL_2D and MAX_POOL_2D."""
+
+from collections.abc import Callable
+
+from ...errors import ModelError
+from ..program import OP_POOL
+from ..schema import Op
+from .common import Builder, Unsupported, activation_range, need, quantization
+from .conv import check_image
+from .spatial import window
+
+_AVERAGE, _MAX = 0, 1  # enum mlk_pool_kind
+_MAX_TAPS = 1 << 23
+
+
+def _pool(kind: int) -> Callable[[Builder, Op], None]:
+    """kernels/pooling.cc, integer_ops/pooling.h."""
+
+    def lower(builder: Builder, op: Op) -> None:
+        source, result = builder.operand(op, 0), builder.result(op)
+        for tensor in (source, result):
+            need(tensor, "INT8")
+            check_image(op, tensor)
+        # the reference pools the bytes as they are, whatever the operand's scale
+        quantization(source)
+        scale, zero = quantization(result)
+        options = op.options
+        way = window(
+            op,
+            source,
+            (options.integer(4), options.integer(3)),
+            (options.integer(2), options.integer(1)),
+        )
+        channels = source.shape[3]
+        if result.shape != (way.batches, way.out_h, way.out_w, channels):
+            raise ModelError(f"{op}: {source} does not give {result}")
+        taps = min(way.filter_h, way.in_h) * min(way.filter_w, way.in_w)
+        if taps > _MAX_TAPS:
+            raise Unsupported(f"a window of {taps} pixels")
+        bounds = activation_range(op, options.enum(5), scale, zero)
+        builder.step(
+            OP_POOL,
+            op,
+            [source],
+            [result],
+            (*way, channels, kind, *bounds),
+            macs=result.elements * taps,
+        )
+
+    return lower
+
+
+LOWER = {"AVERAGE_POOL_2D": _pool(_AVERAGE), "MAX_POOL_2D": _pool(_MAX)}

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: MIT
+"""Operators on images: DEPTHWISE_CONV_2D, TRANSPOSE_CONV, RESIZE_BILINEAR, phases."""
+
+import struct
+from typing import NamedTuple
+
+from ...errors import ModelError
+from .. import arith
+from ..program import (
+    OP_DEPTHWISE_CONV,
+    OP_RESIZE_BILINEAR,
+    OP_SPACE_BATCH,
+    OP_TRANSPOSE_CONV,
+    Ref,
+)
+from ..schema import Op, Tensor
+from .common import Builder, Unsupported, activation_range, need, quantization
+from .conv import check_image, padding
+from .weights import Product, biases, multipliers, weight_zero
+
+_LERP_ONE = 1024
+
+
+class Window(NamedTuple):
+    """Twin of struct mlk_window."""
+
+    batches: int
+    in_h: int
+    in_w: int
+    out_h: int
+    out_w: int
+    filter_h: int
+    filter_w: int
+    stride_h: int
+    stride_w: int
+    dilation_h: int
+    dilation_w: int
+    pad_h: int
+    pad_w: int
+
+
+def window(
+    op: Op,
+    source: Tensor,
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    dilations: tuple[int, int] = (1, 1),
+) -> Window:
+    """How a filter moves over a source; padding is option 0 of all such operators."""
+    same = op.options.enum(0) == 0
+    axes = [
+        padding(op, same, *axis)
+        for axis in zip(source.shape[1:3], kernel, strides, dilations, strict=True)
+    ]
+    return Window(
+        *source.shape[:3],
+        axes[0][1],
+        axes[1][1],
+        *kernel,
+        *strides,
+        *dilations,
+        axes[0][0],
+        axes[1][0],
+    )
+
+
+def constants(builder: Builder, op: Op, position: int, count: int) -> tuple[int, ...]:
+    """Return an int32 operand that is known now."""
+    tensor = builder.operand(op, position)
+    need(tensor, "INT32")
+    if tensor.data is None:
+        raise Unsupported(f"{tensor} is not constant")
+    if tensor.elements != count:
+        raise ModelError(f"{op}: {tensor} found, expected {count} numbers")
+    return struct.unpack(f"<{count}i", tensor.data)
+
+
+def _scaling(builder: Builder, p: Product, width: int, dimension: int) -> list[Ref]:
+    """Multipliers and shifts of all outputs."""
+    if p.weights.data is None:
+        raise Unsupported(f"{p.weights} is not constant")
+    if weight_zero(p.weights):
+        raise Unsupported(f"{p.weights} has a zero point")
+    builder.count_weights(p.weights)
+    scaling = multipliers(p, width, dimension)
+    return [
+        builder.data.add_s32([m for m, _ in scaling]),
+        builder.data.add_s32([s for _, s in scaling]),
+    ]
+
+
+def depthwise_conv_2d(builder: Builder, op: Op) -> None:
+    """DEPTHWISE_CONV_2D: kernels/depthwise_conv.cc, integer_ops/depthwise_conv.h."""
+    source, weights = builder.operand(op, 0), builder.operand(op, 1)
+    result = builder.result(op)
+    for tensor in (source, weights, result):
+        need(tensor, "INT8")
+        check_image(op, tensor)
+    options = op.options
+    channels, width = source.shape[3], weights.shape[3]
+    if weights.shape[0] != 1 or width % channels:
+        raise ModelError(f"{op}: {weights} does not suit {source}")
+    # the reference takes this from the shapes, too, whatever the option says
+    fold = width // channels
+    way = window(
+        op,
+        source,
+        (weights.shape[1], weights.shape[2]),
+        (options.integer(2), options.integer(1)),
+        (options.integer(6, 1), options.integer(5, 1)),
+    )
+    if result.shape != (way.batches, way.out_h, way.out_w, width):
+        raise ModelError(f"{op}: {source} with {weights} does not give {result}")
+    product = Product(op, source, weights, result, 2, options.enum(4), False)
+    scaling = _scaling(builder, product, width, 3)
+    assert weights.data is not None
+    _, in_zero = quantization(source)
+    out_scale, out_zero = quantization(result)
+    bias = biases(builder, op, 2, width)
+    taps = struct.unpack(f"{weights.elements}b", weights.data)
+    # w * (x - xz) = w*x - xz*w: the last is constant; borders read the zero point
+    bias = [
+        arith.wrap32(b - in_zero * sum(taps[i::width])) for i, b in enumerate(bias)
+    ]
+    builder.step(
+        OP_DEPTHWISE_CONV,
+        op,
+        [source],
+        [result],
+        (
+            *way,
+            channels,
+            fold,
+            builder.data.add(weights.data),
+            builder.data.add_s32(bias),
+            *scaling,
+            in_zero,
+            out_zero,
+            *activation_range(op, options.enum(4), out_scale, out_zero),
+        ),
+        macs=result.elements * way.filter_h * way.filter_w,
+    )
+
+
+def transpose_conv(builder: Builder, op: Op) -> None:
+    """TRANSPOSE_CONV: kernels/transpose_conv.cc, integer_ops/transpose_conv.h."""
+    weights, source = builder.operand(op, 1), builder.operand(op, 2)
+    result = builder.result(op)
+    for tensor in (source, weights, result):
+        need(tensor, "INT8")
+        check_image(op, tensor)
+    shape = constants(builder, op, 0, 4)
+    width, filter_h, filter_w, channels = weights.shape
+    if (
+        shape != result.shape
+        or shape[0] != source.shape[0]
+        or (shape[3], channels) != (width, source.shape[3])
+    ):
+        raise ModelError(f"{op}: {source} with {weights} does not give {result}")
+    options = op.options
+    # the filter moves over the result
+    strides = options.integer(2), options.integer(1)
+    way = window(op, result, (filter_h, filter_w), strides)
+    way = way._replace(
+        in_h=source.shape[1], in_w=source.shape[2], out_h=shape[1], out_w=shape[2]
+    )
+    product = Product(op, source, weights, result, 3, options.enum(3), False)
+    scaling = _scaling(builder, product, width, 0)
+    assert weights.data is not None
+    _, in_zero = quantization(source)
+    out_scale, out_zero = quantization(result)
+    taps = -(-filter_h // way.stride_h) * -(-filter_w // way.stride_w)
+    builder.step(
+        OP_TRANSPOSE_CONV,
+        op,
+        [source],
+        [result],
+        (
+            *way,
+            channels,
+            width,
+            builder.data.add(weights.data),
+            builder.data.add_s32(biases(builder, op, 3, width)),
+            *scaling,
+            in_zero,
+            out_zero,
+            *activation_range(op, options.enum(3), out_scale, out_zero),
+        ),
+        macs=result.elements * taps * channels,
+    )
+
+
+def _lerps(op: Op, size: int, count: int, corners: bool, centers: bool) -> list[int]:
+    """Lower and upper index and fraction of each result along one dimension."""
+    scale = (_LERP_ONE * size + count // 2) // count
+    if corners and count > 1:
+        scale = (_LERP_ONE * (size - 1) + (count - 1) // 2) // (count - 1)
+    words = []
+    for i in range(count):
+        at = i * scale + (scale // 2 - _LERP_ONE // 2 if centers else 0)
+        # C divides towards zero
+        lower = max(at // _LERP_ONE, 0)
+        upper = min(max(at + _LERP_ONE - 1, 0) // _LERP_ONE, size - 1)
+        if lower >= size:
+            raise Unsupported(f"{op}: rounding leads beyond the operand")
+        words += [lower, upper, at - _LERP_ONE * lower]
+    return words
+
+
+def resize_bilinear(builder: Builder, op: Op) -> None:
+    """RESIZE_BILINEAR: ResizeBilinear in internal/reference/resize_bilinear.h."""
+    source, result = builder.operand(op, 0), builder.result(op)
+    for tensor in (source, result):
+        need(tensor, "INT8")
+        check_image(op, tensor)
+        quantization(tensor)
+    height, width = constants(builder, op, 1, 2)
+    if result.shape != (source.shape[0], height, width, source.shape[3]):
+        raise ModelError(f"{op}: {source} does not give {result}")
+    corners, centers = op.options.flag(2), op.options.flag(3)
+    if corners and centers:
+        raise ModelError(f"{op}: aligned corners and half pixel centres exclude both")
+    builder.step(
+        OP_RESIZE_BILINEAR,
+        op,
+        [source],
+        [result],
+        (
+            *source.shape[:3],
+            height,
+            width,
+            source.shape[3],
+            builder.data.add_s32(_lerps(op, source.shape[1], height, corners, centers)),
+            builder.data.add_s32(_lerps(op, source.shape[2], width, corners, centers)),
+        ),
+    )
+
+
+def _phases(builder: Builder, op: Op, to_space: bool) -> None:
+    """Lower both directions; an image of rank 3 has a width of 1."""
+    source, result = builder.operand(op, 0), builder.result(op)
+    need(source, "INT8")
+    need(result, "INT8")
+    if quantization(source) != quantization(result):
+        raise ModelError(f"{op}: {source} and {result} are quantised differently")
+    rank = len(source.shape)
+    if rank not in (3, 4) or len(result.shape) != rank:
+        raise ModelError(f"{op}: {source} found, expected rank 3 or 4")
+    block = constants(builder, op, 1, rank - 2)
+    edges = constants(builder, op, 2, 2 * (rank - 2))
+    if min(block) < 1 or min(edges) < 0 or max(*block, *edges) > 0x7FFF:
+        raise ModelError(f"{op}: blocks of {block} and edges of {edges}")
+    space, phases = (result, source) if to_space else (source, result)
+    cells = [
+        (size + before + after) // length
+        for size, length, before, after in zip(
+            space.shape[1:], block, edges[::2], edges[1::2], strict=False
+        )
+    ]
+    wanted = [size * length for size, length in zip(cells, block, strict=True)]
+    found = [
+        size + before + after
+        for size, before, after in zip(
+            space.shape[1:], edges[::2], edges[1::2], strict=False
+        )
+    ]
+    blocks = block[0] * (block[1] if rank == 4 else 1)
+    batches, depth = space.shape[0], space.shape[-1]
+    if wanted != found or phases.shape != (batches * blocks, *cells, depth):
+        raise ModelError(f"{op}: {source} does not give {result}")
+    one = (1,) * (4 - rank)
+    builder.step(
+        OP_SPACE_BATCH,
+        op,
+        [source],
+        [result],
+        (
+            batches,
+            *space.shape[1:-1],
+            *one,
+            *block,
+            *one,
+            *cells,
+            *one,
+            *edges[::2],
+            *(0 for _ in one),
+            depth,
+            0 if to_space else quantization(result)[1],
+            int(to_space),
+        ),
+    )
+
+
+def space_to_batch_nd(builder: Builder, op: Op) -> None:
+    """SPACE_TO_BATCH_ND: internal/reference/space_to_batch_nd.h."""
+    _phases(builder, op, to_space=False)
+
+
+def batch_to_space_nd(builder: Builder, op: Op) -> None:
+    """BATCH_TO_SPACE_ND: internal/reference/batch_to_space_nd.h."""
+    _phases(builder, op, to_space=True)
+
+
+LOWER = {
+    "BATCH_TO_SPACE_ND": batch_to_space_nd,
+    "DEPTHWISE_CONV_2D": depthwise_conv_2d,
+    "RESIZE_BILINEAR": resize_bilinear,
+    "SPACE_TO_BATCH_ND": space_to_batch_nd,
+    "TRANSPOSE_CONV": transpose_conv,
+}
