@@ -11,7 +11,14 @@ import random
 import struct
 
 import pytest
-from helpers.reference import Reference, assert_same, contents, fill, need_data, need_tflite
+from helpers.reference import (
+    Reference,
+    assert_same,
+    contents,
+    fill,
+    need_data,
+    need_tflite,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

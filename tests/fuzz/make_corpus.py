@@ -15,7 +15,7 @@ from pymlk.compile import compile_model
 from pymlk.write import Layer, Op, Tensor, build, mlp
 
 # Small, so that each of their bytes can be tried with each value.
-SMALL = ("fully_connected", "softmax", "logistic_border")
+SMALL = ("fully_connected", "softmax", "logistic_border", "transpose", "take")
 
 
 def _spatial() -> dict[str, bytes]:
@@ -149,6 +149,56 @@ def models() -> dict[str, bytes]:
         [0],
         [2],
     )
+
+    def whole(name: str, *values: int, shape: tuple[int, ...] | None = None) -> Tensor:
+        raw = struct.pack(f"<{len(values)}i", *values)
+        return Tensor(
+            name, (len(values),) if shape is None else shape, "int32", data=raw
+        )
+
+    def moved(name: str, first: Tensor, how: Tensor, last: tuple[int, ...]) -> bytes:
+        op = Op(name, (0, 1), (2,))
+        out = Tensor("y", last, "int8", (0.1,), (3,))
+        return build([first, how, out], [op], [0], [2])
+
+    state = {"shared_name": "s"}
+    handle = Tensor("h", (), "resource")
+    variable = build(
+        [
+            x((1, 2)),
+            handle,
+            x((1, 3)),
+            x((1, 5)),
+            x((1, 3)),
+            whole("b", 0, 2),
+            whole("e", 0, 5),
+            whole("s", 1, 1),
+        ],
+        [
+            Op("CALL_ONCE", (), (), options={"init_subgraph_index": 1}),
+            Op("VAR_HANDLE", (), (1,), options=state),
+            Op("READ_VARIABLE", (1,), (2,)),
+            Op("CONCATENATION", (2, 0), (3,), options={"axis": 1}),
+            Op(
+                "STRIDED_SLICE",
+                (3, 5, 6, 7),
+                (4,),
+                options={"begin_mask": 1, "end_mask": 1},
+            ),
+            Op("ASSIGN_VARIABLE", (1, 4), ()),
+        ],
+        [0],
+        [3],
+        others=[
+            (
+                [handle, Tensor("v", (1, 3), "int8", (0.1,), (3,), data=b"abc")],
+                [
+                    Op("VAR_HANDLE", (), (0,), options=state),
+                    Op("ASSIGN_VARIABLE", (0, 1), ()),
+                ],
+            )
+        ],
+    )
     bias = [1, -2, 300]
     layer = Layer(rows(3, 2), bias, [0.02, 0.01, 0.03], 0.2, -5, "RELU")
     return {
@@ -166,10 +216,19 @@ def models() -> dict[str, bytes]:
             0.05,
             0,
         ),
+        "pad": moved("PAD", x((2, 3)), whole("p", 1, 0, 0, 2, shape=(2, 2)), (3, 5)),
         "relu6": one("RELU6", x(), Tensor("y", (1, 4), "int8", (0.05,), (-128,))),
         "requantise_unsigned": one("QUANTIZE", x(dtype="uint8"), y()),
         "reshape": one("RESHAPE", x((2, 3)), Tensor("y", (6,), "int8", (0.1,), (3,))),
         "softmax": one("SOFTMAX", x((2, 3)), y((2, 3))),
+        "take": moved(
+            "RESIZE_NEAREST_NEIGHBOR",
+            x((1, 2, 3, 2)),
+            whole("p", 2, 4),
+            (1, 2, 4, 2),
+        ),
+        "transpose": moved("TRANSPOSE", x((2, 3)), whole("p", 1, 0), (3, 2)),
+        "variable": variable,
     }
 
 

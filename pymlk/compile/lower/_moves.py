@@ -2,7 +2,7 @@
 """Data movement as a few records: run at once on constants, else made into steps."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ..program import DTYPES, MAX_RANK, OP_FILL, OP_MOVE, OP_TAKE
@@ -44,6 +44,13 @@ class Take(NamedTuple):
 
 
 Record = Move | Fill | Take
+
+
+def count_folded(builder: Builder, size: int) -> None:
+    """Bound what is computed for a whole model, before memory is taken for it."""
+    builder.folded_bytes += size
+    if builder.folded_bytes > MAX_FOLDED_BYTES:
+        raise Unsupported(f"more than {MAX_FOLDED_BYTES} bytes of constants")
 
 
 def strides(shape: Sequence[int]) -> tuple[int, ...]:
@@ -157,9 +164,7 @@ def _fold(builder: Builder, records: Sequence[Record]) -> None:
         result = record.result
         size = result.elements * item_bytes(result)
         if result.index not in memory:
-            builder.folded_bytes += size
-            if builder.folded_bytes > MAX_FOLDED_BYTES:
-                raise Unsupported(f"more than {MAX_FOLDED_BYTES} bytes of constants")
+            count_folded(builder, size)
             memory[result.index] = bytearray(size)
         out = memory[result.index]
         if isinstance(record, Fill):
@@ -169,6 +174,16 @@ def _fold(builder: Builder, records: Sequence[Record]) -> None:
         _run(record, data or builder.tensors[record.source.index].data or b"", out)
     for index, data in memory.items():
         builder.tensors[index] = builder.tensors[index]._replace(data=bytes(data))
+
+
+def _places(walk: Walk, start: int, to: int) -> Iterator[tuple[int, int]]:
+    """Where each run begins on either side."""
+    if not walk:
+        yield start, to
+        return
+    dim, step_in, step_out = walk[0]
+    for i in range(dim):
+        yield from _places(walk[1:], start + i * step_in, to + i * step_out)
 
 
 def _run(record: Move | Take, data: bytes | bytearray, out: bytearray) -> None:
@@ -186,10 +201,5 @@ def _run(record: Move | Take, data: bytes | bytearray, out: bytearray) -> None:
     walk = _merged(record)
     if walk and walk[-1][1:] == (1, 1):
         run = walk.pop()[0] * item
-    pairs = [(record.in_start, record.out_start)]
-    for dim, step_in, step_out in walk:
-        pairs = [
-            (a + i * step_in, b + i * step_out) for a, b in pairs for i in range(dim)
-        ]
-    for start, to in pairs:
+    for start, to in _places(walk, record.in_start, record.out_start):
         out[to * item : to * item + run] = data[start * item : start * item + run]

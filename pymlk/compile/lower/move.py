@@ -9,7 +9,16 @@ from ...errors import ModelError
 from .. import arith
 from ..program import OP_LUT
 from ..schema import Op, Tensor
-from ._moves import Fill, Move, Record, Take, emit, item_bytes, strides
+from ._moves import (
+    Fill,
+    Move,
+    Record,
+    Take,
+    count_folded,
+    emit,
+    item_bytes,
+    strides,
+)
 from .common import Builder, Unsupported, need, quantization
 
 INTEGERS = ("INT8", "UINT8", "INT16", "INT32", "INT64")
@@ -380,9 +389,12 @@ def mirror_pad(builder: Builder, op: Op) -> None:
     # REFLECT leaves the edge itself out
     edge = 1 if op.options.enum(0) == 0 else 0
 
-    def mirrored(dim: int, before: int, after: int) -> list[int]:
+    def mirrored(dim: int, before: int, after: int) -> list[int] | None:
+        if not before and not after:
+            return None
         if max(before, after) > dim - edge:
             raise ModelError(f"{op}: pads {before} and {after} a dimension of {dim}")
+        count_folded(builder, 4 * (before + dim + after))
         head = [before - 1 - i + edge for i in range(before)]
         return [*head, *range(dim), *(dim - 1 - edge - i for i in range(after))]
 
@@ -395,20 +407,20 @@ def _take_along(
     op: Op,
     source: Tensor,
     result: Tensor,
-    lists: Sequence[Sequence[int]],
+    lists: Sequence[Sequence[int] | None],
 ) -> None:
-    """Pick by a list along each dimension, the innermost first: the rest is longer."""
+    """Pick by a list along some dimensions, the innermost first: the rest is longer."""
     records: list[Record] = []
     at = source
-    left = [d for d, picks in enumerate(lists) if list(picks) != [*range(at.shape[d])]]
-    for axis in reversed(left):
-        shape = (*at.shape[:axis], len(lists[axis]), *at.shape[axis + 1 :])
+    left = [(axis, tuple(picks)) for axis, picks in enumerate(lists) if picks]
+    for axis, picks in reversed(left):
+        shape = (*at.shape[:axis], len(picks), *at.shape[axis + 1 :])
         to = result
-        if axis != left[0]:
+        if axis != left[0][0]:
             name = f"{result.name} dimension {axis}"
             to = builder.temporary(result, name, shape=shape)
         outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
-        records.append(Take(at, to, outer, at.shape[axis], tuple(lists[axis]), inner))
+        records.append(Take(at, to, outer, at.shape[axis], picks, inner))
         at = to
     if not records:
         records = [whole(source, result, 0, strides(result.shape))]
@@ -528,22 +540,28 @@ def resize_nearest_neighbor(builder: Builder, op: Op) -> None:
     """RESIZE_NEAREST_NEIGHBOR: kernels/resize_nearest_neighbor.cc."""
     source, result = ends(builder, op)
     size = constants(builder, op, 1)
-    if len(source.shape) != 4 or len(size) != 2 or min(size) < 1:
+    if len(source.shape) != 4 or not source.elements:
+        raise ModelError(f"{op}: {source} found, expected four dimensions")
+    if len(size) != 2 or min(size) < 1:
         raise ModelError(f"{op}: size {size} found, with {source}")
     corners, centers = op.options.flag(0), op.options.flag(1)
     if corners and centers:
         raise ModelError(f"{op}: align_corners and half_pixel_centers exclude another")
     batch, height, width, channels = source.shape
     is_shape(op, result, (batch, *size, channels))
+    count_folded(builder, 4 * sum(size))
     rows = _nearest(height, size[0], corners, centers)
     columns = _nearest(width, size[1], corners, centers)
     tall, wide = size[0] // height, size[1] // width
-    if (rows, columns) != (
-        [i // tall for i in range(size[0])] if tall else None,
-        [i // wide for i in range(size[1])] if wide else None,
-    ):
-        lists = ([*range(batch)], rows, columns, [*range(channels)])
-        _take_along(builder, op, source, result, lists)
+
+    def whole_factor(picks: list[int], factor: int) -> bool:
+        return factor > 0 and picks == [i // factor for i in range(len(picks))]
+
+    if not (whole_factor(rows, tall) and whole_factor(columns, wide)):
+        # a dimension that stays as it is costs nothing
+        down = None if size[0] == height and whole_factor(rows, 1) else rows
+        across = None if size[1] == width and whole_factor(columns, 1) else columns
+        _take_along(builder, op, source, result, (None, down, across, None))
         return
     # whole factors: every element again and again
     dims = (batch, height, tall, width, wide, channels)
