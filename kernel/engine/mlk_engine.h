@@ -345,24 +345,17 @@ struct mlk_window {
 };
 
 /**
- * struct mlk_depthwise_conv_params - MLK_OP_DEPTHWISE_CONV
- * @window: the filter's way
- * @channels: of the operand
- * @fold: results of each channel; output channel o belongs to input o / @fold
- * @weights: offset of s8 [filter_h][filter_w][@channels * @fold]
- * @bias: offset of s32 [@channels * @fold]; holds -@in_zero_point * sum of
- *	weights too
- * @multiplier: offset of s32 [@channels * @fold], each >= 0
- * @shift: offset of s32 [@channels * @fold], each in [-31, 30]
- * @in_zero_point: what stands beyond the border of the image
+ * struct mlk_filter - the constant side of a filter on images
+ * @weights: offset of s8 weights
+ * @bias: offset of an s32 per output channel
+ * @multiplier: offset of an s32 per output channel, each >= 0
+ * @shift: offset of an s32 per output channel, each in [-31, 30]
+ * @in_zero_point: what stands for zero in the operand
  * @out_zero_point: added after the multiplication
  * @act_min: lower bound of the fused activation
  * @act_max: upper bound of the fused activation
  */
-struct mlk_depthwise_conv_params {
-	struct mlk_window window;
-	u32 channels;
-	u32 fold;
+struct mlk_filter {
 	u32 weights;
 	u32 bias;
 	u32 multiplier;
@@ -371,6 +364,21 @@ struct mlk_depthwise_conv_params {
 	s32 out_zero_point;
 	s32 act_min;
 	s32 act_max;
+};
+
+/**
+ * struct mlk_depthwise_conv_params - MLK_OP_DEPTHWISE_CONV
+ * @window: the filter's way
+ * @channels: of the operand
+ * @fold: results of each channel; output channel o belongs to input o / @fold
+ * @filter: weights are [filter_h][filter_w][@channels * @fold]; the bias holds
+ *	-in_zero_point * sum of weights, too
+ */
+struct mlk_depthwise_conv_params {
+	struct mlk_window window;
+	u32 channels;
+	u32 fold;
+	struct mlk_filter filter;
 };
 
 /* What MLK_OP_POOL makes of the values below its filter. */
@@ -396,7 +404,7 @@ struct mlk_pool_params {
 };
 
 /* Keeps the sum of a pool's values, and half their number, inside 31 bits. */
-#define MLK_POOL_MAX_TAPS (1u << 23)
+#define MLK_POOL_MAX_TAPS 0x800000u
 
 /* What MLK_OP_REDUCE makes of the values of one result. */
 enum mlk_reduce_kind {
@@ -458,27 +466,13 @@ struct mlk_arg_extreme_params {
  * @window: the filter's way; dilations are 1
  * @channels: of the operand
  * @width: channels of the result
- * @weights: offset of s8 [@width][filter_h][filter_w][@channels]
- * @bias: offset of s32 [@width]
- * @multiplier: offset of s32 [@width], each >= 0
- * @shift: offset of s32 [@width], each in [-31, 30]
- * @in_zero_point: subtracted from the operand
- * @out_zero_point: added after the multiplication
- * @act_min: lower bound of the fused activation
- * @act_max: upper bound of the fused activation
+ * @filter: weights are [@width][filter_h][filter_w][@channels]
  */
 struct mlk_transpose_conv_params {
 	struct mlk_window window;
 	u32 channels;
 	u32 width;
-	u32 weights;
-	u32 bias;
-	u32 multiplier;
-	u32 shift;
-	s32 in_zero_point;
-	s32 out_zero_point;
-	s32 act_min;
-	s32 act_max;
+	struct mlk_filter filter;
 };
 
 /**

@@ -24,19 +24,8 @@ int mlk_check_depthwise_conv(struct mlk_check *c)
 
 	/* anything too large is no place in a program */
 	taps = mlk_volume(w->filter_h, w->filter_w, 1, 1);
-	if (!mlk_data_ok(c, p->weights, taps * width) ||
-	    !mlk_data_ok(c, p->bias, width * 4) ||
-	    !mlk_data_ok(c, p->multiplier, width * 4) ||
-	    !mlk_data_ok(c, p->shift, width * 4))
-		return MLK_REASON_DATA;
-
-	if (!mlk_multipliers_ok(c, p->multiplier, p->shift, (u32)width) ||
-	    !mlk_is_s8(p->in_zero_point) || !mlk_is_s8(p->out_zero_point) ||
-	    !mlk_bounds_ok(p->act_min, p->act_max))
-		return MLK_REASON_PARAM;
-
 	c->macs = taps * mlk_result(c, 0)->bytes;
-	return MLK_REASON_NONE;
+	return mlk_check_filter(c, &p->filter, taps * width, (u32)width);
 }
 
 /* One input value for all channels: a border, or an image with one channel. */
@@ -90,12 +79,11 @@ static void mlk_dw_tile(const struct mlk_depthwise_conv_params *p,
 
 			/* above or left of the image is beyond it, too */
 			if (y >= w->in_h || x >= w->in_w) {
-				mlk_dw_constant(acc, p->in_zero_point, weights,
-						n);
+				mlk_dw_constant(acc, p->filter.in_zero_point,
+						weights, n);
 				continue;
 			}
-			pixel = image +
-				((size_t)y * w->in_w + x) * p->channels;
+			pixel = image + ((size_t)y * w->in_w + x) * p->channels;
 			if (p->fold == 1)
 				mlk_dw_direct(acc, pixel + first, weights, n);
 			else if (p->channels == 1)
@@ -112,24 +100,16 @@ static void mlk_dw_pixel(const struct mlk_depthwise_conv_params *p,
 			 const u8 *program, const s8 *image, s32 y, s32 x,
 			 s8 *out)
 {
-	const s8 *weights = (const s8 *)(program + p->weights);
-	const s32 *bias = (const s32 *)(program + p->bias);
-	const s32 *multiplier = (const s32 *)(program + p->multiplier);
-	const s32 *shift = (const s32 *)(program + p->shift);
-	u32 width = p->channels * p->fold, first, n, i;
+	const s8 *weights = (const s8 *)(program + p->filter.weights);
+	u32 width = p->channels * p->fold, first, n;
 	u32 acc[MLK_TILE];
 
 	for (first = 0; first < width; first += n) {
 		n = mlk_tile(width - first);
-		for (i = 0; i < n; i++)
-			acc[i] = (u32)bias[first + i];
+		mlk_filter_start(&p->filter, program, first, n, acc);
 		mlk_dw_tile(p, image, weights, y, x, first, n, acc);
-		for (i = 0; i < n; i++)
-			out[first + i] = (s8)mlk_scaled(acc[i],
-							multiplier[first + i],
-							shift[first + i],
-							p->out_zero_point,
-							p->act_min, p->act_max);
+		mlk_filter_finish(&p->filter, program, first, n, acc,
+				  out + first);
 	}
 }
 

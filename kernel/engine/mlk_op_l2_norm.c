@@ -44,7 +44,7 @@ static s32 mlk_inverse_sqrt(u32 x, s32 *shift)
 	if (x <= 1)
 		return MLK_S32_MAX;
 	while (x >= 1u << 29) {
-		x /= 4;
+		x >>= 2;
 		right++;
 	}
 	pairs = (mlk_clz32(x) - 1) / 2 - 1;

@@ -126,8 +126,8 @@ static void mlk_pool_pixel(const struct mlk_pool_params *p, const s8 *image,
 		if (p->kind == MLK_POOL_AVERAGE)
 			mlk_pool_divide(acc, n, taps);
 		for (i = 0; i < n; i++)
-			out[first + i] = (s8)mlk_clamp(acc[i], p->act_min,
-						       p->act_max);
+			out[first + i] =
+				(s8)mlk_clamp(acc[i], p->act_min, p->act_max);
 	}
 }
 

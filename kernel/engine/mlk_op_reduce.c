@@ -118,10 +118,10 @@ static void mlk_reduce_tile(const struct mlk_reduce_params *p, const s8 *in,
 	for (a = 0; a < p->over[0]; a++) {
 		const s8 *row = in + (size_t)a * p->over_stride[0];
 
-		for (b = 0; b < p->over[1]; b++)
-			mlk_reduce_inner(p, acc,
-					 row + (size_t)b * p->over_stride[1],
-					 n);
+		for (b = 0; b < p->over[1]; b++) {
+			mlk_reduce_inner(p, acc, row, n);
+			row += p->over_stride[1];
+		}
 	}
 	for (i = 0; i < n; i++) {
 		s32 q = acc[i];

@@ -87,10 +87,10 @@ void mlk_run_resize_bilinear(const struct mlk_frame *f)
 			const s8 *south = image + rows[y].upper * pitch;
 
 			for (x = 0; x < p->out_w; x++) {
-				size_t west = (size_t)columns[x].lower *
-					      p->channels;
-				size_t east = (size_t)columns[x].upper *
-					      p->channels;
+				size_t west =
+					(size_t)columns[x].lower * p->channels;
+				size_t east =
+					(size_t)columns[x].upper * p->channels;
 				const s8 *const from[] = {
 					north + west,
 					north + east,

@@ -59,7 +59,7 @@ static void mlk_to_space(const struct mlk_space_batch_params *p, const s8 *in,
 				at = at * p->batches + batch;
 				at = at * p->cells_h + y / p->block_h;
 				at = at * p->cells_w + x / p->block_w;
-				memcpy(out, in + at * p->depth, p->depth);
+				memmove(out, in + at * p->depth, p->depth);
 				out += p->depth;
 			}
 		}
@@ -81,7 +81,7 @@ static void mlk_to_phase(const struct mlk_space_batch_params *p,
 			size_t at = (size_t)y * p->space_w + x;
 
 			if (y < p->space_h && x < p->space_w)
-				memcpy(out, image + at * p->depth, p->depth);
+				memmove(out, image + at * p->depth, p->depth);
 			else
 				memset(out, p->fill, p->depth);
 			out += p->depth;

@@ -14,7 +14,7 @@ int mlk_check_transpose_conv(struct mlk_check *c)
 {
 	const struct mlk_transpose_conv_params *p = &c->op->transpose_conv;
 	const struct mlk_window *w = &p->window;
-	u64 weights, words, taps;
+	u64 weights, taps;
 
 	c->used_words = sizeof(*p) / 4;
 	if (!mlk_window_ok(w) || w->dilation_h != 1 || w->dilation_w != 1 ||
@@ -24,22 +24,11 @@ int mlk_check_transpose_conv(struct mlk_check *c)
 		return MLK_REASON_OPERAND;
 
 	weights = mlk_volume(p->width, w->filter_h, w->filter_w, p->channels);
-	words = (u64)p->width * 4;
-	if (!mlk_data_ok(c, p->weights, weights) ||
-	    !mlk_data_ok(c, p->bias, words) ||
-	    !mlk_data_ok(c, p->multiplier, words) ||
-	    !mlk_data_ok(c, p->shift, words))
-		return MLK_REASON_DATA;
-	if (!mlk_multipliers_ok(c, p->multiplier, p->shift, p->width) ||
-	    !mlk_is_s8(p->in_zero_point) || !mlk_is_s8(p->out_zero_point) ||
-	    !mlk_bounds_ok(p->act_min, p->act_max))
-		return MLK_REASON_PARAM;
-
 	/* of the filter's taps only each stride-th meets an input */
 	taps = mlk_volume((w->filter_h - 1) / w->stride_h + 1,
 			  (w->filter_w - 1) / w->stride_w + 1, p->channels, 1);
 	c->macs = taps * mlk_result(c, 0)->bytes;
-	return MLK_REASON_NONE;
+	return mlk_check_filter(c, &p->filter, weights, p->width);
 }
 
 static u32 mlk_tc_dot(const s8 *x, const s8 *w, u32 n, s32 zero)
@@ -56,14 +45,14 @@ static void mlk_tc_tap(const struct mlk_transpose_conv_params *p,
 		       const s8 *pixel, const s8 *weights, u32 first, u32 n,
 		       u32 *acc)
 {
-	size_t row = (size_t)p->window.filter_h * p->window.filter_w *
-		     p->channels;
+	size_t row =
+		(size_t)p->window.filter_h * p->window.filter_w * p->channels;
 	u32 i;
 
 	weights += first * row;
 	for (i = 0; i < n; i++, weights += row)
 		acc[i] += mlk_tc_dot(pixel, weights, p->channels,
-				     p->in_zero_point);
+				     p->filter.in_zero_point);
 }
 
 /* Results [first, first + n) of the pixel at (y, x) of the padded result. */
@@ -98,24 +87,16 @@ static void mlk_tc_pixel(const struct mlk_transpose_conv_params *p,
 			 const u8 *program, const s8 *image, u32 y, u32 x,
 			 s8 *out)
 {
-	const s8 *weights = (const s8 *)(program + p->weights);
-	const s32 *bias = (const s32 *)(program + p->bias);
-	const s32 *multiplier = (const s32 *)(program + p->multiplier);
-	const s32 *shift = (const s32 *)(program + p->shift);
-	u32 first, n, i;
+	const s8 *weights = (const s8 *)(program + p->filter.weights);
+	u32 first, n;
 	u32 acc[MLK_TILE];
 
 	for (first = 0; first < p->width; first += n) {
 		n = mlk_tile(p->width - first);
-		for (i = 0; i < n; i++)
-			acc[i] = (u32)bias[first + i];
+		mlk_filter_start(&p->filter, program, first, n, acc);
 		mlk_tc_tile(p, image, weights, y, x, first, n, acc);
-		for (i = 0; i < n; i++)
-			out[first + i] = (s8)mlk_scaled(acc[i],
-							multiplier[first + i],
-							shift[first + i],
-							p->out_zero_point,
-							p->act_min, p->act_max);
+		mlk_filter_finish(&p->filter, program, first, n, acc,
+				  out + first);
 	}
 }
 

@@ -13,7 +13,7 @@
 #define MLK_TILE 64
 
 /* Positions in an image, also outside of it, stay within +-2^31. */
-#define MLK_MAX_REACH (1u << 29)
+#define MLK_MAX_REACH 0x20000000u
 
 static inline u32 mlk_min_u32(u32 a, u32 b)
 {
@@ -86,6 +86,56 @@ static inline s32 mlk_scaled(u32 acc, s32 multiplier, s32 shift, s32 zero,
 	u32 q = (u32)mlk_requant((s32)acc, multiplier, shift) + (u32)zero;
 
 	return mlk_clamp((s32)q, low, high);
+}
+
+/* Is all of a filter in the data, and in its range? Returns the reason. */
+static inline int mlk_check_filter(const struct mlk_check *c,
+				   const struct mlk_filter *filter, u64 weights,
+				   u32 width)
+{
+	u64 words = (u64)width * 4;
+
+	if (!mlk_data_ok(c, filter->weights, weights) ||
+	    !mlk_data_ok(c, filter->bias, words) ||
+	    !mlk_data_ok(c, filter->multiplier, words) ||
+	    !mlk_data_ok(c, filter->shift, words))
+		return MLK_REASON_DATA;
+	if (!mlk_multipliers_ok(c, filter->multiplier, filter->shift, width) ||
+	    !mlk_is_s8(filter->in_zero_point) ||
+	    !mlk_is_s8(filter->out_zero_point) ||
+	    !mlk_bounds_ok(filter->act_min, filter->act_max))
+		return MLK_REASON_PARAM;
+	return MLK_REASON_NONE;
+}
+
+/* Start the sums of outputs [first, first + n). */
+static inline void mlk_filter_start(const struct mlk_filter *filter,
+				    const u8 *program, u32 first, u32 n,
+				    u32 *acc)
+{
+	const s32 *bias = (const s32 *)(program + filter->bias) + first;
+	u32 i;
+
+	for (i = 0; i < n; i++)
+		acc[i] = (u32)bias[i];
+}
+
+/* Turn their sums into @out. */
+static inline void mlk_filter_finish(const struct mlk_filter *filter,
+				     const u8 *program, u32 first, u32 n,
+				     const u32 *acc, s8 *out)
+{
+	const s32 *multiplier = (const s32 *)(program + filter->multiplier);
+	const s32 *shift = (const s32 *)(program + filter->shift);
+	u32 i;
+
+	for (i = 0; i < n; i++) {
+		s32 q = mlk_scaled(acc[i], multiplier[first + i],
+				   shift[first + i], filter->out_zero_point,
+				   filter->act_min, filter->act_max);
+
+		out[i] = (s8)q;
+	}
 }
 
 #endif /* MLK_SPATIAL_H */

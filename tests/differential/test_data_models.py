@@ -34,6 +34,8 @@ OURS = [
 # A tensor of it has scales in a form newer than tflite-runtime 2.14 and no data: the
 # runtime would abort on it, so it must not get that far.
 NEWER = [e for e in ENTRIES if e["name"] == "litert__blockwise_quantized"]
+# A bias of it names dimension 3, which tflite-runtime takes amiss; nobody reads it.
+REFUSED = ("tflm__person_detect",)
 OTHERS = [e for e in ENTRIES if e not in OURS and e not in NEWER]
 FALLBACK = [
     e
@@ -57,8 +59,8 @@ def name(entry):
 def test_the_data_are_there():
     """Without them the tests below are none at all."""
     need_data()
-    assert len(OURS) >= 19
-    assert len(FALLBACK) >= 4
+    assert len(OURS) >= 79
+    assert len(FALLBACK) >= 1
     assert "mlperf__ad01_int8" in map(name, OURS)
 
 
@@ -84,7 +86,12 @@ def test_live(entry):
     """Random inputs and corner cases against the running reference."""
     need_tflite()
     data = model_path("models", entry).read_bytes()
-    assert_same(data, Model(data, backend="engine"), 304)
+    model = Model(data, backend="engine")
+    if name(entry) in REFUSED:
+        with pytest.raises(ModelError, match="quantized_dimension must be in range"):
+            Reference(data)
+        return
+    assert_same(data, model, 304)
 
 
 @pytest.mark.parametrize("entry", OTHERS, ids=name)

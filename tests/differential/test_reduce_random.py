@@ -49,7 +49,9 @@ def shapes(draw):
     shape = draw(st.lists(st.integers(1, 7), min_size=1, max_size=4))
     shape[-1] = draw(st.one_of(st.just(shape[-1]), st.integers(1, 80)))
     rank = len(shape)
-    return shape, draw(st.lists(st.integers(-rank, rank - 1), min_size=1, max_size=rank))
+    return shape, draw(
+        st.lists(st.integers(-rank, rank - 1), min_size=1, max_size=rank)
+    )
 
 
 @examples(300)

@@ -125,7 +125,11 @@ def depthwise(draw):
             weights,
         ),
         Tensor(
-            "y", (image.batch, *image.out, width), "int8", (s_out,), (draw(zero_points),)
+            "y",
+            (image.batch, *image.out, width),
+            "int8",
+            (s_out,),
+            (draw(zero_points),),
         ),
         Tensor(
             "b",

@@ -48,19 +48,20 @@ def window(
 ) -> Window:
     """How a filter moves over a source; padding is option 0 of all such operators."""
     same = op.options.enum(0) == 0
-    axes = [
-        padding(op, same, *axis)
-        for axis in zip(source.shape[1:3], kernel, strides, dilations, strict=True)
-    ]
+    batches, height, width, _ = source.shape
+    pad_h, out_h = padding(op, same, height, kernel[0], strides[0], dilations[0])
+    pad_w, out_w = padding(op, same, width, kernel[1], strides[1], dilations[1])
     return Window(
-        *source.shape[:3],
-        axes[0][1],
-        axes[1][1],
+        batches,
+        height,
+        width,
+        out_h,
+        out_w,
         *kernel,
         *strides,
         *dilations,
-        axes[0][0],
-        axes[1][0],
+        pad_h,
+        pad_w,
     )
 
 
@@ -119,9 +120,7 @@ def depthwise_conv_2d(builder: Builder, op: Op) -> None:
     bias = biases(builder, op, 2, width)
     taps = struct.unpack(f"{weights.elements}b", weights.data)
     # w * (x - xz) = w*x - xz*w: the last is constant; borders read the zero point
-    bias = [
-        arith.wrap32(b - in_zero * sum(taps[i::width])) for i, b in enumerate(bias)
-    ]
+    bias = [arith.wrap32(b - in_zero * sum(taps[i::width])) for i, b in enumerate(bias)]
     builder.step(
         OP_DEPTHWISE_CONV,
         op,

@@ -50,9 +50,7 @@ class Product(NamedTuple):
     single_product: bool
 
 
-def multipliers(
-    p: Product, width: int, dimension: int = 0
-) -> list[tuple[int, int]]:
+def multipliers(p: Product, width: int, dimension: int = 0) -> list[tuple[int, int]]:
     """Requantisation per output; `dimension` of the weights counts outputs.
 
     Source: PopulateConvolutionQuantizationParams and
