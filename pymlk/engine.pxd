@@ -55,6 +55,12 @@ cdef struct Border:
     int dtype
 
 
+cdef struct Span:
+    # An input or output as the caller sees it; it never moves.
+    uint8_t *start
+    Py_ssize_t bytes
+
+
 cdef class Model:
     cdef readonly Program program
     cdef readonly str backend
@@ -66,17 +72,25 @@ cdef class Model:
     cdef object _other
     cdef const void *_start
     cdef uint8_t *_arena_start
+    # inputs, then outputs
+    cdef Span *_spans
     cdef Border *_borders
     cdef int _in_borders
     cdef int _out_borders
-    cdef bint _release_gil
+    # Small models run under the GIL alone, which costs less than the lock. That is
+    # safe while nobody runs this model without the GIL: so many do, counted under it.
+    cdef bint _large
+    cdef int _outside
     cdef pthread_mutex_t _lock
 
     cdef _load(self, bytes data, str backend)
     cdef _bind_tflite(self, bytes data)
     cdef _bind_engine(self, Program program)
-    cdef _bind_tensor(self, const mlk_tensor *tensor, int *borders)
+    cdef _bind_tensor(self, const mlk_tensor *tensor, Span *span, int *borders)
     cdef void run(self) noexcept nogil
+    cdef void _run_rows(
+        self, const uint8_t *source, uint8_t *target, Py_ssize_t count
+    ) noexcept nogil
     cdef void _clear(self) noexcept nogil
     cdef int8_t *input_start(self, Py_ssize_t i) noexcept nogil
     cdef int8_t *output_start(self, Py_ssize_t i) noexcept nogil

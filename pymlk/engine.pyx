@@ -5,13 +5,20 @@ A `Program` is verified once and never changes; a `Model` is a program (or, with
 the ``tflite`` back end, an interpreter) with memory of its own.
 """
 
+import math
 import os
 
-from cpython.buffer cimport PyBUF_FORMAT
+from cpython.buffer cimport (
+    PyBUF_FORMAT,
+    PyBUF_SIMPLE,
+    PyBUF_WRITABLE,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
 from libc.math cimport roundf
 from libc.stdint cimport int8_t, int16_t, uint8_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memmove, memset
 
 from ._engine cimport (
     MLK_ARENA_ALIGN,
@@ -39,6 +46,9 @@ cdef enum:
     GIL_MACS = 20000
 
 _DTYPES = {0: "FLOAT32", 2: "INT32", 3: "UINT8", 4: "INT64", 7: "INT16", 9: "INT8"}
+_NAMES = {
+    "b": "int8", "B": "uint8", "h": "int16", "i": "int32", "q": "int64", "f": "float32"
+}
 _MAGIC = b"MLKP"
 
 
@@ -357,6 +367,28 @@ def _read(source):
         raise ModelError(f"{path}: is a directory, expected a model file") from error
 
 
+def _rows(role, buffer, tensors):
+    """A buffer of N rows as a memoryview; N is its length."""
+    # an unmade model has none
+    count = len(tensors or ())
+    if count != 1:
+        raise ValueError(f"{role}: the model has {count}, invoke_many needs one")
+    view, tensor = memoryview(buffer), tensors[0]
+    wanted = tensor.nbytes // tensor.itemsize
+    shape = "x".join(map(str, view.shape)) or "a scalar"
+    form = view.format.lstrip("@=<")
+    if form != tensor.format:
+        raise ValueError(
+            f"{role}: dtype {_NAMES.get(form, view.format)} found, "
+            f"{_NAMES[tensor.format]} expected"
+        )
+    if view.ndim < 2 or math.prod(view.shape[1:]) != wanted:
+        raise ValueError(f"{role}: shape {shape} found, Nx{wanted} expected")
+    if not view.c_contiguous:
+        raise ValueError(f"{role}: a strided buffer found, C-contiguous expected")
+    return view
+
+
 cdef class Model:
     """A model with memory of its own: write ``input``, ``invoke()``, read ``output``.
 
@@ -403,7 +435,7 @@ cdef class Model:
 
     Thread safety
     -------------
-    Calls to `invoke` of one model are serialised; who writes inputs or
+    Calls of one model's methods are serialised; who writes inputs or
     reads outputs meanwhile sees them half done, so threads should have a model each
     (they may share the `Program`). Large models run without the GIL.
 
@@ -417,6 +449,7 @@ cdef class Model:
 
     def __cinit__(self):
         self._borders = NULL
+        self._spans = NULL
         self._start = &_EMPTY
         pthread_mutex_init(&self._lock, NULL)
 
@@ -442,6 +475,7 @@ cdef class Model:
 
     def __dealloc__(self):
         free(self._borders)
+        free(self._spans)
         pthread_mutex_destroy(&self._lock)
 
     cdef _load(self, bytes data, str backend):
@@ -497,20 +531,28 @@ cdef class Model:
         self._start = <const void *>header
         self._arena = _Block(header.arena_bytes)
         self._arena_start = self._arena._start
-        self._release_gil = header.macs > GIL_MACS
+        self._large = header.macs > GIL_MACS
         self._in_borders = self._out_borders = 0
         free(self._borders)
+        free(self._spans)
         self._borders = <Border *>calloc(count, sizeof(Border))
-        if self._borders == NULL:
+        self._spans = <Span *>calloc(count, sizeof(Span))
+        if self._borders == NULL or self._spans == NULL:
             raise MemoryError("no memory for the model's border")
         inputs, outputs = [], []
         for i in range(header.n_inputs):
             inputs.append(
-                self._bind_tensor(mlk_input_at(header, i), &self._in_borders)
+                self._bind_tensor(
+                    mlk_input_at(header, i), &self._spans[i], &self._in_borders
+                )
             )
         for i in range(header.n_outputs):
             outputs.append(
-                self._bind_tensor(mlk_output_at(header, i), &self._out_borders)
+                self._bind_tensor(
+                    mlk_output_at(header, i),
+                    &self._spans[header.n_inputs + i],
+                    &self._out_borders,
+                )
             )
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self.input_quants = tuple(
@@ -522,24 +564,29 @@ cdef class Model:
         mlk_program_reset(self._start, self._arena_start)
         self.backend = "engine"
 
-    cdef _bind_tensor(self, const mlk_tensor *tensor, int *borders):
+    cdef _bind_tensor(self, const mlk_tensor *tensor, Span *span, int *borders):
         # inputs come first, so a border's place is behind all before it
-        cdef uint8_t *start = self._arena_start + tensor.offset
         cdef int item = _item_bytes(tensor.dtype)
         cdef _Block host
         cdef Border *border
+        span.start = self._arena_start + tensor.offset
+        span.bytes = tensor.bytes
         if tensor.host_dtype != MLK_FLOAT32:
             return memoryview(
-                _new_tensor(self._arena, start, tensor, _format(tensor.dtype), item)
+                _new_tensor(
+                    self._arena, span.start, tensor, _format(tensor.dtype), item
+                )
             )
-        host = _Block(tensor.bytes // item * sizeof(float))
         border = &self._borders[self._in_borders + self._out_borders]
-        border.host = <float *>host._start
-        border.quantised = start
+        border.quantised = span.start
         border.elements = tensor.bytes // item
         border.scale = <float>_scale(tensor)
         border.zero_point = tensor.zero_point
         border.dtype = tensor.dtype
+        span.bytes = border.elements * sizeof(float)
+        host = _Block(span.bytes)
+        span.start = host._start
+        border.host = <float *>host._start
         borders[0] += 1
         return memoryview(_new_tensor(host, host._start, tensor, b"f", 4))
 
@@ -575,13 +622,97 @@ cdef class Model:
         """
         if self._other is not None:
             self._other.invoke()
-        elif self._release_gil:
+        elif self._large or self._outside:
+            self._outside += 1
             with nogil:
                 pthread_mutex_lock(&self._lock)
                 self.run()
                 pthread_mutex_unlock(&self._lock)
+            self._outside -= 1
         else:
             self.run()
+
+    def invoke_many(self, inputs, outputs):
+        """Run the model once for each row: N inputs in, N outputs out, in one call.
+
+        The rows go through `input` and `output`, which have the last one afterwards.
+        No other call of this model comes between two rows.
+
+        Parameters
+        ----------
+        inputs : buffer, shape (N, ...)
+            C-contiguous, of `input`'s dtype; each row has as many elements as `input`.
+        outputs : writable buffer, shape (N, ...)
+            C-contiguous, of `output`'s dtype; each row has as many elements as
+            `output`. It may be `inputs` itself where the rows are equally long.
+
+        Raises
+        ------
+        ValueError
+            If the model has several inputs or outputs, or a buffer another shape,
+            dtype or layout than expected, or `outputs` is read-only.
+        TypeError
+            If one of them is no buffer.
+        ModelError
+            Only with the ``tflite`` back end, if the interpreter fails.
+
+        Thread safety
+        -------------
+        Serialised with all other calls of this model, and without the GIL. Nothing is
+        allocated per row. Ctrl-C is seen at the end.
+
+        Examples
+        --------
+        >>> model = Model("models/readahead/model.tflite")
+        >>> n, m = model.input.nbytes, model.output.nbytes
+        >>> rows = memoryview(bytes(3 * n)).cast("b", (3, n))
+        >>> outputs = memoryview(bytearray(3 * m)).cast("b", (3, m))
+        >>> model.invoke_many(rows, outputs)
+        >>> bytes(outputs)[-m:] == bytes(model.output)
+        True
+        """
+        source = _rows("inputs", inputs, self.inputs)
+        target = _rows("outputs", outputs, self.outputs)
+        if len(target) != len(source):
+            raise ValueError(
+                f"outputs: {len(target)} rows found, {len(source)} expected, "
+                "as many as inputs"
+            )
+        if target.readonly:
+            raise ValueError("outputs: a read-only buffer found, expected a writable")
+        if not len(source):
+            return
+        if self._other is not None:
+            self._other.invoke_many(source.cast("B"), target.cast("B"), len(source))
+            return
+        cdef Py_buffer first, last
+        cdef Py_ssize_t count = len(source)
+        PyObject_GetBuffer(source, &first, PyBUF_SIMPLE)
+        try:
+            PyObject_GetBuffer(target, &last, PyBUF_SIMPLE | PyBUF_WRITABLE)
+        except BaseException:
+            PyBuffer_Release(&first)
+            raise
+        self._outside += 1
+        with nogil:
+            pthread_mutex_lock(&self._lock)
+            self._run_rows(<const uint8_t *>first.buf, <uint8_t *>last.buf, count)
+            pthread_mutex_unlock(&self._lock)
+        self._outside -= 1
+        PyBuffer_Release(&first)
+        PyBuffer_Release(&last)
+
+    cdef void _run_rows(
+        self, const uint8_t *source, uint8_t *target, Py_ssize_t count
+    ) noexcept nogil:  # hot
+        cdef Span first = self._spans[0]
+        cdef Span last = self._spans[1]
+        cdef Py_ssize_t i
+        for i in range(count):
+            # a caller may give the model's own memory
+            memmove(first.start, source + i * first.bytes, first.bytes)
+            self.run()
+            memmove(target + i * last.bytes, last.start, last.bytes)
 
     def reset(self):
         """Forget all state: inputs, outputs and variables are as after loading.
@@ -592,11 +723,13 @@ cdef class Model:
         """
         if self._other is not None:
             self._other.reset()
-        elif self._release_gil:
+        elif self._large or self._outside:
+            self._outside += 1
             with nogil:
                 pthread_mutex_lock(&self._lock)
                 self._clear()
                 pthread_mutex_unlock(&self._lock)
+            self._outside -= 1
         else:
             self._clear()
 
