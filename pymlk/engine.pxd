@@ -46,13 +46,16 @@ cdef class Quant:
 
 
 cdef struct Border:
-    # A float tensor of the host and the integer tensor of the arena behind it.
+    # Memory of the caller's, and the tensor of the arena behind it: quantised floats,
+    # or the same bytes where a program runs that came by swap().
     float *host
     uint8_t *quantised
+    size_t bytes
     Py_ssize_t elements
     float scale
     int zero_point
     int dtype
+    bint copied
 
 
 cdef struct Span:

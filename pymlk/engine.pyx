@@ -18,7 +18,7 @@ from cpython.buffer cimport (
 from libc.math cimport roundf
 from libc.stdint cimport int8_t, int16_t, uint8_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memmove, memset
+from libc.string cimport memcpy, memmove, memset
 
 from ._engine cimport (
     MLK_ARENA_ALIGN,
@@ -226,6 +226,10 @@ cdef class Program:
         return len(self._data)
 
 
+cdef tuple _quants(tuple tensors):
+    return tuple([Quant(t["scale"], t["zero_point"]) for t in tensors])
+
+
 def _op_name(code):
     """TFLite's name of an operator; a step that none asked for is a COPY."""
     from .operators import OPERATORS
@@ -355,6 +359,47 @@ cdef void _dequantise(const Border *border) noexcept nogil:  # hot
         )
 
 
+cdef inline void _enter(const Border *border) noexcept nogil:  # hot
+    if border.copied:
+        memcpy(border.quantised, border.host, border.bytes)
+    else:
+        _quantise(border)
+
+
+cdef inline void _leave(const Border *border) noexcept nogil:  # hot
+    if border.copied:
+        memcpy(border.host, border.quantised, border.bytes)
+    else:
+        _dequantise(border)
+
+
+cdef void _set_border(
+    Border *border, const mlk_tensor *tensor, uint8_t *arena, Span span
+) noexcept:
+    border.host = <float *>span.start
+    border.bytes = span.bytes
+    border.quantised = arena + tensor.offset
+    border.copied = tensor.host_dtype != MLK_FLOAT32
+    border.elements = tensor.bytes // _item_bytes(tensor.dtype)
+    border.scale = <float>_scale(tensor)
+    border.zero_point = tensor.zero_point
+    border.dtype = tensor.dtype
+
+
+cdef _need_same(str role, tuple found, tuple expected):
+    """Refuse a program whose inputs or outputs are not those of the first one."""
+    def form(tensor):
+        return tensor["dtype"], tensor["shape"]
+
+    if [form(t) for t in found] == [form(t) for t in expected]:
+        return
+    texts = (
+        ", ".join(f"{t['dtype']} {'x'.join(map(str, t['shape']))}" for t in tensors)
+        for tensors in (found, expected)
+    )
+    raise ModelError("cannot swap: {} {} found, {} expected".format(role, *texts))
+
+
 def _read(source):
     """The bytes of a model and a name for error messages."""
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -422,7 +467,7 @@ cdef class Model:
     ops : tuple of str
         Operators that run, by their TFLite names.
     program : Program or None
-        What the engine runs.
+        What the engine runs; `swap` replaces it.
 
     Raises
     ------
@@ -555,12 +600,8 @@ cdef class Model:
                 )
             )
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
-        self.input_quants = tuple(
-            Quant(q["scale"], q["zero_point"]) for q in program.inputs
-        )
-        self.output_quants = tuple(
-            Quant(q["scale"], q["zero_point"]) for q in program.outputs
-        )
+        self.input_quants = _quants(program.inputs)
+        self.output_quants = _quants(program.outputs)
         mlk_program_reset(self._start, self._arena_start)
         self.backend = "engine"
 
@@ -577,36 +618,28 @@ cdef class Model:
                     self._arena, span.start, tensor, _format(tensor.dtype), item
                 )
             )
-        border = &self._borders[self._in_borders + self._out_borders]
-        border.quantised = span.start
-        border.elements = tensor.bytes // item
-        border.scale = <float>_scale(tensor)
-        border.zero_point = tensor.zero_point
-        border.dtype = tensor.dtype
-        span.bytes = border.elements * sizeof(float)
+        span.bytes = tensor.bytes // item * sizeof(float)
         host = _Block(span.bytes)
         span.start = host._start
-        border.host = <float *>host._start
+        border = &self._borders[self._in_borders + self._out_borders]
+        _set_border(border, tensor, self._arena_start, span[0])
         borders[0] += 1
         return memoryview(_new_tensor(host, host._start, tensor, b"f", 4))
 
     cdef void run(self) noexcept nogil:  # hot
         cdef int i
         for i in range(self._in_borders):
-            _quantise(&self._borders[i])
+            _enter(&self._borders[i])
         mlk_program_run(self._start, self._arena_start)
         for i in range(self._in_borders, self._in_borders + self._out_borders):
-            _dequantise(&self._borders[i])
+            _leave(&self._borders[i])
 
     cdef int8_t *input_start(self, Py_ssize_t i) noexcept nogil:  # hot
-        return <int8_t *>self._arena_start + mlk_input_at(
-            <const mlk_header *>self._start, <unsigned int>i
-        ).offset
+        return <int8_t *>self._spans[i].start
 
     cdef int8_t *output_start(self, Py_ssize_t i) noexcept nogil:  # hot
-        return <int8_t *>self._arena_start + mlk_output_at(
-            <const mlk_header *>self._start, <unsigned int>i
-        ).offset
+        i += (<const mlk_header *>self._start).n_inputs
+        return <int8_t *>self._spans[i].start
 
     def invoke(self):
         """Run the model once: from its inputs to its outputs.
@@ -714,6 +747,80 @@ cdef class Model:
             self.run()
             memmove(target + i * last.bytes, last.start, last.bytes)
 
+    def swap(self, Program program not None):
+        """Replace the program by another one, such as one with new weights.
+
+        Whatever call comes after this one runs the new program; a call that runs
+        meanwhile is finished with the old one. Inputs and outputs keep their memory
+        and values, and so all views of them; `input_quants` and `output_quants` are the
+        new program's. Variables start with its first values.
+
+        Parameters
+        ----------
+        program : Program
+            Its inputs and outputs have the shapes and dtypes of this model's.
+            Everything else may differ. It is shared, not copied.
+
+        Raises
+        ------
+        ModelError
+            If inputs or outputs differ, or the back end is ``tflite``. Nothing has
+            changed then.
+        TypeError
+            If `program` is no Program.
+        MemoryError
+            If there is no memory for the new program's arena.
+
+        Thread safety
+        -------------
+        Serialised with all other calls of this model. C code that calls ``run()``
+        without the GIL must not do so meanwhile.
+
+        Notes
+        -----
+        The new program has an arena of its own, and inputs and outputs are copied to
+        and from it in each call from now on. The first arena stays, because inputs and
+        outputs lie in it.
+
+        Examples
+        --------
+        >>> model = Model("models/readahead/model.tflite")
+        >>> model.swap(model.program)
+        >>> model.invoke()
+        """
+        if self.program is None:
+            raise ModelError("only a model on the engine can swap its program")
+        _need_same("inputs", program.inputs, self.program.inputs)
+        _need_same("outputs", program.outputs, self.program.outputs)
+        cdef const mlk_header *header = program._header
+        cdef int count = header.n_inputs + header.n_outputs
+        cdef _Block arena = _Block(header.arena_bytes)
+        mlk_program_reset(header, arena._start)
+        input_quants = _quants(program.inputs)
+        output_quants = _quants(program.outputs)
+        cdef Border *borders = <Border *>calloc(count, sizeof(Border))
+        if borders == NULL:
+            raise MemoryError("no memory for the model's border")
+        for i in range(count):
+            _set_border(
+                &borders[i], mlk_input_at(header, i), arena._start, self._spans[i]
+            )
+        with nogil:
+            pthread_mutex_lock(&self._lock)
+        # The lock keeps those away that run without the GIL, the GIL all others. Until
+        # it is unlocked nothing may run Python code, such as a finalizer that calls
+        # this model: no allocation, and what is replaced is let go behind it.
+        _old_program, _old_arena = self.program, self._arena
+        _old_inputs, _old_outputs = self.input_quants, self.output_quants
+        self.program, self._arena = program, arena
+        self.input_quants, self.output_quants = input_quants, output_quants
+        self._borders, borders = borders, self._borders
+        self._in_borders, self._out_borders = header.n_inputs, header.n_outputs
+        self._start, self._arena_start = header, arena._start
+        self._large = header.macs > GIL_MACS
+        pthread_mutex_unlock(&self._lock)
+        free(borders)
+
     def reset(self):
         """Forget all state: inputs, outputs and variables are as after loading.
 
@@ -737,10 +844,7 @@ cdef class Model:
         cdef int i
         mlk_program_reset(self._start, self._arena_start)
         for i in range(self._in_borders + self._out_borders):
-            memset(
-                self._borders[i].host, 0,
-                <size_t>self._borders[i].elements * sizeof(float),
-            )
+            memset(self._borders[i].host, 0, <size_t>self._borders[i].bytes)
 
     @property
     def input(self):
