@@ -1,9 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""C interface of pymlk.engine, for the loop."""
+"""C interface of pymlk.engine: for the loop, and for anybody's Cython modules.
+
+Nothing but this file is needed to compile against it::
+
+    from pymlk.engine cimport Model
+
+    cdef int8_t *row = model.input_start(0)      # of model.inputs[0]
+    cdef int8_t *answer = model.output_start(0)  # of model.outputs[0]
+    with nogil:
+        row[0] = 42
+        model.run()
+
+`run` takes no lock: whoever calls it without the GIL must not call this model from
+another thread meanwhile, be it by `run` or by Python methods. It is for models of
+``backend == "engine"``. The two addresses stay the same as long as the model lives.
+What begins with an underscore may change.
+"""
 
 from libc.stdint cimport int8_t, uint8_t
-
-from ._engine cimport mlk_diag, mlk_header, mlk_tensor
 
 
 cdef extern from "<pthread.h>" nogil:
@@ -16,11 +30,10 @@ cdef extern from "<pthread.h>" nogil:
 
 
 cdef class Program:
-    cdef bytes _data
-    cdef const mlk_header *_header
-
-    cdef _refuse(self, mlk_diag diag)
-    cdef dict _describe(self, const mlk_tensor *tensor)
+    # who has the bytes
+    cdef object _owner
+    cdef const uint8_t *_start
+    cdef size_t _bytes
 
 
 cdef class _Block:
@@ -89,7 +102,6 @@ cdef class Model:
     cdef _load(self, bytes data, str backend)
     cdef _bind_tflite(self, bytes data)
     cdef _bind_engine(self, Program program)
-    cdef _bind_tensor(self, const mlk_tensor *tensor, Span *span, int *borders)
     cdef void run(self) noexcept nogil
     cdef void _run_rows(
         self, const uint8_t *source, uint8_t *target, Py_ssize_t count

@@ -144,86 +144,97 @@ cdef class Program:
     """
 
     def __cinit__(self):
-        self._data = b""
-        self._header = &_EMPTY
+        self._start = <const uint8_t *>&_EMPTY
 
     def __init__(self, data):
-        cdef mlk_diag diag
-        if self._header != &_EMPTY:
+        if self._owner is not None:
             # a model may run on the bytes that would go
             raise TypeError("a Program is made once and never changes")
         # memoryview: bytes(5) would be five zeros
-        self._data = data if type(data) is bytes else bytes(memoryview(data))
-        cdef const char *start = self._data
-        cdef size_t size = len(self._data)
-        if mlk_program_verify(start, size, NULL, &diag) != 0:
-            self._refuse(diag)
-        self._header = <const mlk_header *>start
-
-    cdef _refuse(self, mlk_diag diag):
-        where = ""
-        if diag.op >= 0:
-            where += f"op[{diag.op}]: "
-        if diag.tensor >= 0:
-            where += f"tensor {diag.tensor}: "
-        text = (<bytes>mlk_reason_text(diag.reason)).decode()
-        message = f"program refused: {where}{text} ({len(self._data)} bytes)"
-        if "not built in" in text:
-            raise UnsupportedOpError(message, (f"op[{diag.op}]",))
-        raise ModelError(message)
+        cdef bytes owner = data if type(data) is bytes else bytes(memoryview(data))
+        _verify(self, owner, owner, len(owner))
 
     @property
     def arena_bytes(self):
-        return self._header.arena_bytes
+        return _header(self).arena_bytes
 
     @property
     def macs(self):
-        return self._header.macs
+        return _header(self).macs
 
     @property
     def source_crc(self):
-        return self._header.source_crc
+        return _header(self).source_crc
 
     @property
     def ops(self):
+        header = _header(self)
         return tuple(
-            _op_name(mlk_op_at(self._header, i).source)
-            for i in range(self._header.n_ops)
+            [_op_name(mlk_op_at(header, i).source) for i in range(header.n_ops)]
         )
 
     @property
     def inputs(self):
         """Descriptions of the inputs: name, dtype, shape, quantisation."""
+        header = _header(self)
         return tuple(
-            self._describe(mlk_input_at(self._header, i))
-            for i in range(self._header.n_inputs)
+            [
+                _describe(header, mlk_input_at(header, i))
+                for i in range(header.n_inputs)
+            ]
         )
 
     @property
     def outputs(self):
         """Descriptions of the outputs: name, dtype, shape, quantisation."""
+        header = _header(self)
         return tuple(
-            self._describe(mlk_output_at(self._header, i))
-            for i in range(self._header.n_outputs)
+            [
+                _describe(header, mlk_output_at(header, i))
+                for i in range(header.n_outputs)
+            ]
         )
 
-    cdef dict _describe(self, const mlk_tensor *tensor):
-        start = self._header.names + tensor.name
-        return {
-            "name": self._data[start:self._data.index(b"\0", start)].decode(
-                "utf-8", "replace"
-            ),
-            "dtype": _DTYPES[tensor.host_dtype].lower(),
-            "shape": tuple(tensor.dims[i] for i in range(tensor.rank)),
-            "scale": _scale(tensor),
-            "zero_point": tensor.zero_point,
-        }
-
     def __bytes__(self):
-        return self._data
+        return self._start[:self._bytes]
 
     def __len__(self):
-        return len(self._data)
+        return self._bytes
+
+
+cdef const mlk_header *_header(Program program) noexcept:
+    return <const mlk_header *>program._start
+
+
+cdef _verify(Program program, owner, const uint8_t *start, size_t size):
+    """Let a new program have these bytes, once the engine has accepted them."""
+    cdef mlk_diag diag
+    if mlk_program_verify(start, size, NULL, &diag) == 0:
+        program._owner, program._start, program._bytes = owner, start, size
+        return
+    where = ""
+    if diag.op >= 0:
+        where += f"op[{diag.op}]: "
+    if diag.tensor >= 0:
+        where += f"tensor {diag.tensor}: "
+    text = (<bytes>mlk_reason_text(diag.reason)).decode()
+    message = f"program refused: {where}{text} ({size} bytes)"
+    if "not built in" in text:
+        raise UnsupportedOpError(message, (f"op[{diag.op}]",))
+    raise ModelError(message)
+
+
+cdef dict _describe(const mlk_header *header, const mlk_tensor *tensor):
+    return {
+        # the verifier has seen that it ends
+        "name": (<const char *>header + header.names + tensor.name).decode(
+            "utf-8", "replace"
+        ),
+        "dtype": _DTYPES[tensor.host_dtype].lower(),
+        "shape": tuple([tensor.dims[i] for i in range(tensor.rank)]),
+        "scale": _scale(tensor),
+        "zero_point": tensor.zero_point,
+    }
 
 
 cdef tuple _quants(tuple tensors):
@@ -434,6 +445,31 @@ def _rows(role, buffer, tensors):
     return view
 
 
+cdef _bind_tensor(
+    Model model, const mlk_tensor *tensor, Span *span, int *borders
+):
+    """A view of an input or output; floats get memory of their own."""
+    # inputs come first, so a border's place is behind all before it
+    cdef int item = _item_bytes(tensor.dtype)
+    cdef _Block host
+    cdef Border *border
+    span.start = model._arena_start + tensor.offset
+    span.bytes = tensor.bytes
+    if tensor.host_dtype != MLK_FLOAT32:
+        return memoryview(
+            _new_tensor(
+                model._arena, span.start, tensor, _format(tensor.dtype), item
+            )
+        )
+    span.bytes = tensor.bytes // item * sizeof(float)
+    host = _Block(span.bytes)
+    span.start = host._start
+    border = &model._borders[model._in_borders + model._out_borders]
+    _set_border(border, tensor, model._arena_start, span[0])
+    borders[0] += 1
+    return memoryview(_new_tensor(host, host._start, tensor, b"f", 4))
+
+
 cdef class Model:
     """A model with memory of its own: write ``input``, ``invoke()``, read ``output``.
 
@@ -570,7 +606,7 @@ cdef class Model:
         self.backend = "tflite"
 
     cdef _bind_engine(self, Program program):
-        cdef const mlk_header *header = program._header
+        cdef const mlk_header *header = _header(program)
         cdef int count = header.n_inputs + header.n_outputs
         self.program = program
         self._start = <const void *>header
@@ -587,13 +623,14 @@ cdef class Model:
         inputs, outputs = [], []
         for i in range(header.n_inputs):
             inputs.append(
-                self._bind_tensor(
-                    mlk_input_at(header, i), &self._spans[i], &self._in_borders
+                _bind_tensor(
+                    self, mlk_input_at(header, i), &self._spans[i], &self._in_borders
                 )
             )
         for i in range(header.n_outputs):
             outputs.append(
-                self._bind_tensor(
+                _bind_tensor(
+                    self,
                     mlk_output_at(header, i),
                     &self._spans[header.n_inputs + i],
                     &self._out_borders,
@@ -604,27 +641,6 @@ cdef class Model:
         self.output_quants = _quants(program.outputs)
         mlk_program_reset(self._start, self._arena_start)
         self.backend = "engine"
-
-    cdef _bind_tensor(self, const mlk_tensor *tensor, Span *span, int *borders):
-        # inputs come first, so a border's place is behind all before it
-        cdef int item = _item_bytes(tensor.dtype)
-        cdef _Block host
-        cdef Border *border
-        span.start = self._arena_start + tensor.offset
-        span.bytes = tensor.bytes
-        if tensor.host_dtype != MLK_FLOAT32:
-            return memoryview(
-                _new_tensor(
-                    self._arena, span.start, tensor, _format(tensor.dtype), item
-                )
-            )
-        span.bytes = tensor.bytes // item * sizeof(float)
-        host = _Block(span.bytes)
-        span.start = host._start
-        border = &self._borders[self._in_borders + self._out_borders]
-        _set_border(border, tensor, self._arena_start, span[0])
-        borders[0] += 1
-        return memoryview(_new_tensor(host, host._start, tensor, b"f", 4))
 
     cdef void run(self) noexcept nogil:  # hot
         cdef int i
@@ -792,7 +808,7 @@ cdef class Model:
             raise ModelError("only a model on the engine can swap its program")
         _need_same("inputs", program.inputs, self.program.inputs)
         _need_same("outputs", program.outputs, self.program.outputs)
-        cdef const mlk_header *header = program._header
+        cdef const mlk_header *header = _header(program)
         cdef int count = header.n_inputs + header.n_outputs
         cdef _Block arena = _Block(header.arena_bytes)
         mlk_program_reset(header, arena._start)
