@@ -318,6 +318,29 @@ void mlk_program_run(const void *program, void *arena);
 void mlk_program_reset(const void *program, void *arena);
 
 /**
+ * mlk_program_run_ops - some operators of a run, to measure or watch them
+ * @program: as verified
+ * @arena: as for mlk_program_run()
+ * @first: number of the first operator
+ * @end: one more than the last one's, at most the header's n_ops
+ *
+ * From n_init_ops to n_ops in steps of any size is one run.
+ *
+ * Context: as for mlk_program_run().
+ */
+void mlk_program_run_ops(const void *program, void *arena, u32 first, u32 end);
+
+/**
+ * mlk_program_op_macs - the cost of one operator
+ * @program: as verified
+ * @op: its number, less than the header's n_ops
+ *
+ * Context: any; reads only @program.
+ * Return: its share of the header's macs.
+ */
+u64 mlk_program_op_macs(const void *program, u32 op);
+
+/**
  * mlk_program_checksum - two running sums over the words behind the checksum
  * @program: at least total_bytes long, total_bytes a multiple of 4
  *

@@ -211,6 +211,16 @@ static int mlk_check_op(struct mlk_check *c)
 	}
 }
 
+u64 mlk_program_op_macs(const void *program, u32 op)
+{
+	struct mlk_check c = {
+		.header = program,
+		.op = mlk_op_at(program, op),
+	};
+
+	return mlk_check_op(&c) ? 0 : c.macs;
+}
+
 static int mlk_check_ops(const struct mlk_header *h, struct mlk_diag *diag)
 {
 	struct mlk_check c = { .header = h };

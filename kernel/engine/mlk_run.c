@@ -2,11 +2,11 @@
 /* One inference: the operators in their order. */
 #include "mlk_op.h"
 
-static void mlk_run_ops(const struct mlk_header *h, void *arena, u32 first,
-			u32 end)
+void mlk_program_run_ops(const void *program, void *arena, u32 first, u32 end)
 {
+	const struct mlk_header *h = program;
 	struct mlk_frame f = {
-		.program = (const u8 *)h,
+		.program = program,
 		.arena = arena,
 		.tensors = mlk_tensor_at(h, 0),
 	};
@@ -33,7 +33,7 @@ void mlk_program_run(const void *program, void *arena)
 {
 	const struct mlk_header *h = program;
 
-	mlk_run_ops(h, arena, h->n_init_ops, h->n_ops);
+	mlk_program_run_ops(h, arena, h->n_init_ops, h->n_ops);
 }
 
 void mlk_program_reset(const void *program, void *arena)
@@ -41,5 +41,5 @@ void mlk_program_reset(const void *program, void *arena)
 	const struct mlk_header *h = program;
 
 	memset(arena, 0, h->arena_bytes);
-	mlk_run_ops(h, arena, 0, h->n_init_ops);
+	mlk_program_run_ops(h, arena, 0, h->n_init_ops);
 }

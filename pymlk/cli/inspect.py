@@ -12,6 +12,7 @@ from ..compile.schema import Graph, Tensor
 from ..engine import Program
 from ..errors import ModelError, UnsupportedOpError
 from . import OK, PARTLY
+from .profile import profile, show
 
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def _tensor(tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def _model_facts(graph: Graph) -> dict[str, Any]:
+def _model_facts(graph: Graph) -> tuple[dict[str, Any], Program | None]:
     missing = unsupported(graph)
     facts: dict[str, Any] = {
         "kind": "model",
@@ -42,10 +43,12 @@ def _model_facts(graph: Graph) -> dict[str, Any]:
         "unsupported": missing,
     }
     try:
-        facts.update(_cost(Program(compile_graph(graph))))
+        program = Program(compile_graph(graph))
     except UnsupportedOpError as error:
         facts["unsupported"] = error.operators
-    return facts
+        return facts, None
+    facts.update(_cost(program))
+    return facts, program
 
 
 def _cost(program: Program) -> dict[str, Any]:
@@ -98,6 +101,8 @@ def _print(name: str, size: int, facts: dict[str, Any]) -> None:
         f"  program {facts['program_bytes']} bytes, arena {facts['arena_bytes']} "
         f"bytes, {facts['macs']} MACs"
     )
+    if "profile" in facts:
+        show(facts["profile"])
 
 
 def main(options: argparse.Namespace) -> int:
@@ -105,12 +110,17 @@ def main(options: argparse.Namespace) -> int:
     with open(options.file, "rb") as file:
         data = file.read()
     try:
+        program: Program | None
         if data[:4] == b"MLKP":
-            facts = _program_facts(Program(data))
+            program = Program(data)
+            facts, model = _program_facts(program), None
         else:
-            facts = _model_facts(read_quantised(data))
+            facts, program = _model_facts(read_quantised(data))
+            model = data
     except ModelError as error:
         raise type(error)(f"{options.file}: {error}") from error
+    if options.profile and program is not None:
+        facts["profile"] = profile(program, options.rounds, model)
     if options.json:
         print(json.dumps({"file": options.file, "bytes": len(data), **facts}))
     else:
