@@ -70,6 +70,10 @@ clib: ## libmlk.a, mlk.h and an example in build/clib (CC=, CROSS_COMPILE=)
 	@$(MAKE) -C kernel/engine O=$(CURDIR)/build/clib CONFIG=$(abspath $(CONFIG)) \
 		lib example size
 
+.PHONY: docs
+docs: $(STAMPS)/package ## write docs/operators.md anew
+	@$(PY) scripts/operators.py
+
 .PHONY: style
 style: $(STAMPS)/package $(STAMPS)/tests ## formatters (check only), linters, type checks
 	@scripts/style.sh $(ARGS)

@@ -333,13 +333,13 @@ cdef class Profiler:
         None.
         """
         cdef timespec a, b
-        cdef Py_ssize_t i
+        cdef Py_ssize_t _i
         if self._arena is None or not self.first <= first <= end <= self.end:
             raise ValueError(
                 f"operators {first} to {end} found, {self.first} to {self.end} expected"
             )
         clock_gettime(CLOCK_MONOTONIC, &a)
-        for i in range(times):
+        for _i in range(times):
             mlk_program_run_ops(self._program._start, self._arena._start, first, end)
         clock_gettime(CLOCK_MONOTONIC, &b)
         return (b.tv_sec - a.tv_sec) * 1000000000 + b.tv_nsec - a.tv_nsec

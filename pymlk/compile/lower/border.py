@@ -72,3 +72,10 @@ def reshape(builder: Builder, op: Op) -> None:
 
 
 LOWER = {"DEQUANTIZE": dequantize, "QUANTIZE": quantize, "RESHAPE": reshape}
+
+# for docs/operators.md
+DTYPES = {
+    "DEQUANTIZE": "int8, uint8 to float32 at the model's border",
+    "QUANTIZE": "int8, uint8; float32 at the model's border",
+    "RESHAPE": "int8, uint8",
+}
