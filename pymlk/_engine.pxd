@@ -61,6 +61,7 @@ cdef extern from "mlk_engine.h" nogil:
         const void *program, void *arena, uint32_t first, uint32_t end
     )
     uint64_t mlk_program_op_macs(const void *program, uint32_t op)
+    const void *mlk_program_next(const void *program, size_t bytes)
     const char *mlk_reason_text(int reason)
     const mlk_tensor *mlk_tensor_at(const mlk_header *h, uint32_t i)
     const mlk_op *mlk_op_at(const mlk_header *h, uint32_t i)

@@ -2,7 +2,7 @@
 # Types of engine.pyx, which has the docstrings; mypy.stubtest compares the two.
 import os
 from collections.abc import Iterator
-from typing import Any, Literal, TypedDict, overload
+from typing import Any, Literal, Self, TypedDict, overload
 
 from typing_extensions import Buffer, disjoint_base
 
@@ -27,6 +27,8 @@ class Quant:
 @disjoint_base
 class Program:
     def __init__(self, data: Buffer) -> None: ...
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Self: ...
     @property
     def arena_bytes(self) -> int: ...
     @property
@@ -41,6 +43,8 @@ class Program:
     def outputs(self) -> tuple[_Description, ...]: ...
     def __bytes__(self) -> bytes: ...
     def __len__(self) -> int: ...
+
+def programs(source: str | os.PathLike[str] | Buffer) -> tuple[Program, ...]: ...
 
 @disjoint_base
 class Profiler:

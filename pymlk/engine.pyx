@@ -15,10 +15,12 @@ from cpython.buffer cimport (
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
+from libc.errno cimport errno
 from libc.math cimport roundf
 from libc.stdint cimport int8_t, int16_t, uint8_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memmove, memset
+from posix.mman cimport MAP_FAILED, MAP_PRIVATE, PROT_READ, mmap, munmap
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from ._engine cimport (
@@ -33,6 +35,7 @@ from ._engine cimport (
     mlk_input_at,
     mlk_op_at,
     mlk_output_at,
+    mlk_program_next,
     mlk_program_op_macs,
     mlk_program_reset,
     mlk_program_run,
@@ -110,7 +113,8 @@ cdef class Program:
     Parameters
     ----------
     data : bytes-like
-        The program; kept by reference if it is `bytes`, else copied.
+        The program; kept by reference if it is `bytes`, else copied. What may lie
+        behind it is ignored; see `programs`.
 
     Attributes
     ----------
@@ -157,6 +161,48 @@ cdef class Program:
         cdef bytes owner = data if type(data) is bytes else bytes(memoryview(data))
         _verify(self, owner, owner, len(owner))
 
+    @classmethod
+    def from_file(cls, path):
+        """Map a file: its weights are used where they are, in the page cache.
+
+        All processes that map the same file share that memory. The file must not be
+        written in place as long as the program lives, since nobody would verify it
+        again; replacing it, as ``pymlk compile`` does, is no such change.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            A program (``.mlk``); the first one of several.
+
+        Returns
+        -------
+        Program
+            It keeps the file mapped, not open.
+
+        Raises
+        ------
+        ModelError
+            If the verifier refuses the file's content.
+        UnsupportedOpError
+            If an operator is not built into this engine.
+        OSError
+            If the file cannot be read.
+
+        Thread safety
+        -------------
+        Reads only.
+        """
+        cdef Program program = cls.__new__(cls)
+        owner, name = _map(path)
+        cdef Span content = _content(owner)
+        try:
+            _verify(program, owner, content.start, content.bytes)
+        except UnsupportedOpError as error:
+            raise UnsupportedOpError(f"{name}: {error}", error.operators) from None
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}") from None
+        return program
+
     @property
     def arena_bytes(self):
         return _header(self).arena_bytes
@@ -199,6 +245,8 @@ cdef class Program:
         )
 
     def __bytes__(self):
+        if type(self._owner) is bytes and len(self._owner) == self._bytes:
+            return self._owner
         return self._start[:self._bytes]
 
     def __len__(self):
@@ -213,7 +261,9 @@ cdef _verify(Program program, owner, const uint8_t *start, size_t size):
     """Let a new program have these bytes, once the engine has accepted them."""
     cdef mlk_diag diag
     if mlk_program_verify(start, size, NULL, &diag) == 0:
-        program._owner, program._start, program._bytes = owner, start, size
+        program._owner, program._start = owner, start
+        # there may be others behind it
+        program._bytes = _header(program).total_bytes
         return
     where = ""
     if diag.op >= 0:
@@ -242,6 +292,107 @@ cdef dict _describe(const mlk_header *header, const mlk_tensor *tensor):
 
 cdef tuple _quants(tuple tensors):
     return tuple([Quant(t["scale"], t["zero_point"]) for t in tensors])
+
+
+cdef class _Map:
+    """A file's content in the page cache; unmapped when nobody needs it any more."""
+
+    cdef void *_memory
+    cdef size_t _bytes
+
+    def __cinit__(self, int descriptor, size_t size):
+        self._bytes = size
+        self._memory = mmap(NULL, size, PROT_READ, MAP_PRIVATE, descriptor, 0)
+        if self._memory == MAP_FAILED:
+            raise OSError(errno, os.strerror(errno))
+
+    def __dealloc__(self):
+        if self._memory != NULL and self._memory != MAP_FAILED:
+            munmap(self._memory, self._bytes)
+
+
+def _map(source):
+    """A file's content, and its name for error messages."""
+    path = os.fspath(source)
+    name = os.fsdecode(path)
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            # nothing cannot be mapped
+            return (_Map(file.fileno(), size) if size else b""), name
+    except IsADirectoryError as error:
+        raise ModelError(f"{name}: is a directory, expected a program") from error
+
+
+cdef Span _content(owner) except *:
+    cdef Span content
+    if isinstance(owner, _Map):
+        content.start = <uint8_t *>(<_Map>owner)._memory
+        content.bytes = (<_Map>owner)._bytes
+    else:
+        content.start = <uint8_t *><const char *><bytes>owner
+        content.bytes = len(owner)
+    return content
+
+
+def programs(source):
+    """All programs of a file with several, as ``pymlk compile A B -o FILE`` makes it.
+
+    Parameters
+    ----------
+    source : str, os.PathLike or bytes-like
+        Path of the file, which is mapped as by `Program.from_file`, or its bytes.
+
+    Returns
+    -------
+    tuple of Program
+        In the order of the file; at least one.
+
+    Raises
+    ------
+    ModelError
+        If the verifier refuses one of them; the text says which, and why.
+    UnsupportedOpError
+        If an operator is not built into this engine.
+    OSError
+        If the file cannot be read.
+
+    Thread safety
+    -------------
+    Pure function.
+
+    Examples
+    --------
+    >>> one = bytes(Model("models/readahead/model.tflite").program)
+    >>> [program.macs for program in programs(one + bytes(-len(one) % 16) + one)]
+    [312, 312]
+    """
+    cdef Program program
+    cdef const uint8_t *start
+    cdef const uint8_t *following
+    cdef size_t left
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        owner, name = bytes(source), "programs"
+    else:
+        owner, name = _map(source)
+    cdef Span content = _content(owner)
+    start, left = content.start, content.bytes
+    found = []
+    while start != NULL:
+        program = Program.__new__(Program)
+        where = f"{name}[{len(found)}]"
+        try:
+            _verify(program, owner, start, left)
+        except UnsupportedOpError as error:
+            raise UnsupportedOpError(f"{where}: {error}", error.operators) from None
+        except ModelError as error:
+            raise ModelError(f"{where}: {error}") from None
+        found.append(program)
+        following = <const uint8_t *>mlk_program_next(start, left)
+        if following != NULL:
+            left -= following - start
+        start = following
+    return tuple(found)
 
 
 def _op_name(code):
@@ -584,7 +735,8 @@ cdef class Model:
     Parameters
     ----------
     source : str, os.PathLike or bytes-like
-        A quantised ``.tflite`` model or a program (``.mlk``): a path, or the bytes.
+        A quantised ``.tflite`` model or a program (``.mlk``): a path, or the bytes. Of
+        several programs in a file it is the first; see `programs`.
     backend : {"auto", "engine", "tflite"}
         ``engine`` runs pymlk's own engine; ``tflite`` runs tflite-runtime or LiteRT
         (extra ``tflite``); ``auto`` takes the engine where it supports every operator,

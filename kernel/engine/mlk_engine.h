@@ -341,6 +341,20 @@ void mlk_program_run_ops(const void *program, void *arena, u32 first, u32 end);
 u64 mlk_program_op_macs(const void *program, u32 op);
 
 /**
+ * mlk_program_next - the program behind another one, where a file has several
+ * @program: as verified
+ * @bytes: how many may be read from @program's first byte on
+ *
+ * Programs lie behind each other, each at a multiple of MLK_DATA_ALIGN from the
+ * first one. What is returned is not verified yet; as many fewer of @bytes may
+ * be read there as it lies behind @program.
+ *
+ * Context: any; reads only @program's header.
+ * Return: the next program's first byte, or NULL if there is nothing behind.
+ */
+const void *mlk_program_next(const void *program, size_t bytes);
+
+/**
  * mlk_program_checksum - two running sums over the words behind the checksum
  * @program: at least total_bytes long, total_bytes a multiple of 4
  *

@@ -306,3 +306,12 @@ int mlk_program_verify(const void *program, size_t bytes,
 		return -EINVAL;
 	}
 }
+
+const void *mlk_program_next(const void *program, size_t bytes)
+{
+	const struct mlk_header *h = program;
+	u32 size = (h->total_bytes + MLK_DATA_ALIGN - 1) / MLK_DATA_ALIGN *
+		   MLK_DATA_ALIGN;
+
+	return size < bytes ? (const u8 *)program + size : NULL;
+}

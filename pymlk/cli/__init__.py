@@ -136,13 +136,17 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     p = _command(
         commands,
         "compile",
-        "compile a .tflite model into a program",
+        "compile .tflite models into a file of programs",
         "pymlk compile model.tflite",
         "pymlk compile model.tflite -o /boot/model.mlk",
+        "pymlk compile first.tflite second.tflite -o both.mlk",
     )
-    p.add_argument("model", metavar="MODEL", help="quantised .tflite file")
+    p.add_argument("models", nargs="+", metavar="MODEL", help="quantised .tflite file")
     p.add_argument(
-        "-o", "--output", metavar="FILE", help="default: MODEL with the ending .mlk"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="default: MODEL with the ending .mlk; needed for several",
     )
     p = _command(
         commands,

@@ -40,6 +40,7 @@ _shtab_pymlk_inspect__h_nargs=0
 _shtab_pymlk_inspect___help_nargs=0
 _shtab_pymlk_inspect___json_nargs=0
 _shtab_pymlk_inspect___profile_nargs=0
+_shtab_pymlk_compile_pos_0_nargs=+
 _shtab_pymlk_compile__h_nargs=0
 _shtab_pymlk_compile___help_nargs=0
 _shtab_pymlk_compile___json_nargs=0

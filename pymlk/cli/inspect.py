@@ -9,7 +9,7 @@ from typing import Any
 
 from ..compile import compile_graph, describe_op, read_quantised, unsupported
 from ..compile.schema import Graph, Tensor
-from ..engine import Program
+from ..engine import Program, programs
 from ..errors import ModelError, UnsupportedOpError
 from . import OK, PARTLY
 from .profile import profile, show
@@ -105,24 +105,37 @@ def _print(name: str, size: int, facts: dict[str, Any]) -> None:
         show(facts["profile"])
 
 
+def _all_facts(data: bytes, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """A model's, or those of all programs of a file."""
+    found: list[tuple[dict[str, Any], Program | None]]
+    if data[:4] == b"MLKP":
+        model = None
+        found = [(_program_facts(program), program) for program in programs(data)]
+    else:
+        model = data
+        found = [_model_facts(read_quantised(data))]
+    for facts, program in found:
+        if options.profile and program is not None:
+            facts["profile"] = profile(program, options.rounds, model)
+    return [facts for facts, _ in found]
+
+
 def main(options: argparse.Namespace) -> int:
     """Show one file."""
     with open(options.file, "rb") as file:
         data = file.read()
     try:
-        program: Program | None
-        if data[:4] == b"MLKP":
-            program = Program(data)
-            facts, model = _program_facts(program), None
-        else:
-            facts, program = _model_facts(read_quantised(data))
-            model = data
+        found = _all_facts(data, options)
     except ModelError as error:
         raise type(error)(f"{options.file}: {error}") from error
-    if options.profile and program is not None:
-        facts["profile"] = profile(program, options.rounds, model)
-    if options.json:
-        print(json.dumps({"file": options.file, "bytes": len(data), **facts}))
+    head = {"file": options.file, "bytes": len(data)}
+    if options.json and len(found) == 1:
+        print(json.dumps(head | found[0]))
+    elif options.json:
+        print(json.dumps(head | {"kind": "programs", "programs": found}))
+    elif len(found) == 1:
+        _print(options.file, len(data), found[0])
     else:
-        _print(options.file, len(data), facts)
-    return PARTLY if facts["unsupported"] else OK
+        for i, facts in enumerate(found):
+            _print(f"{options.file}[{i}]", facts["program_bytes"], facts)
+    return PARTLY if any(facts["unsupported"] for facts in found) else OK
