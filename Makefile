@@ -65,6 +65,15 @@ bench: $(STAMPS)/package $(STAMPS)/bench ## all benchmarks (ARGS="--rounds 50 --
 .PHONY: build
 build: $(STAMPS)/package ## build the extensions and install pymlk into .venv
 
+.PHONY: clib
+clib: ## libmlk.a, mlk.h and an example in build/clib (CC=, CROSS_COMPILE=)
+	@$(MAKE) -C kernel/engine O=$(CURDIR)/build/clib CONFIG=$(abspath $(CONFIG)) \
+		lib example size
+
+.PHONY: docs
+docs: $(STAMPS)/package ## write docs/operators.md anew
+	@$(PY) scripts/operators.py
+
 .PHONY: style
 style: $(STAMPS)/package $(STAMPS)/tests ## formatters (check only), linters, type checks
 	@scripts/style.sh $(ARGS)

@@ -7,7 +7,7 @@ the command ``pymlk run``.
 """
 
 from .attrs import AttrSet, Field
-from .engine import Model, Program, Quant
+from .engine import Model, Program, Quant, programs
 from .errors import (
     AttrError,
     FieldSyntaxError,
@@ -33,4 +33,5 @@ __all__ = [
     "Program",
     "Quant",
     "UnsupportedOpError",
+    "programs",
 ]

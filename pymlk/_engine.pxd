@@ -15,6 +15,7 @@ cdef extern from "mlk_engine.h" nogil:
         uint16_t n_ops
         uint16_t n_inputs
         uint16_t n_outputs
+        uint16_t n_init_ops
 
     cdef struct mlk_tensor:
         uint8_t dtype
@@ -61,7 +62,15 @@ cdef extern from "mlk_engine.h" nogil:
     void mlk_program_run_simd(
         const void *program, void *arena, const mlk_simd *simd
     )
-    void mlk_program_run(const void *program, void *arena)
+    void mlk_program_run_ops(
+        const void *program,
+        void *arena,
+        uint32_t first,
+        uint32_t end,
+        const mlk_simd *simd,
+    )
+    uint64_t mlk_program_op_macs(const void *program, uint32_t op)
+    const void *mlk_program_next(const void *program, size_t bytes)
     const char *mlk_reason_text(int reason)
     const mlk_tensor *mlk_tensor_at(const mlk_header *h, uint32_t i)
     const mlk_op *mlk_op_at(const mlk_header *h, uint32_t i)

@@ -5,13 +5,23 @@ A `Program` is verified once and never changes; a `Model` is a program (or, with
 the ``tflite`` back end, an interpreter) with memory of its own.
 """
 
+import math
 import os
 
-from cpython.buffer cimport PyBUF_FORMAT
+from cpython.buffer cimport (
+    PyBUF_FORMAT,
+    PyBUF_SIMPLE,
+    PyBUF_WRITABLE,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from libc.errno cimport errno
 from libc.math cimport roundf
 from libc.stdint cimport int8_t, int16_t, uint8_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memmove, memset
+from posix.mman cimport MAP_FAILED, MAP_PRIVATE, PROT_READ, mmap, munmap
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from ._engine cimport (
     MLK_ARENA_ALIGN,
@@ -27,8 +37,11 @@ from ._engine cimport (
     mlk_input_at,
     mlk_op_at,
     mlk_output_at,
+    mlk_program_next,
+    mlk_program_op_macs,
     mlk_program_reset,
     mlk_program_run_simd,
+    mlk_program_run_ops,
     mlk_program_verify,
     mlk_reason_text,
     mlk_simd,
@@ -42,6 +55,9 @@ cdef enum:
     GIL_MACS = 20000
 
 _DTYPES = {0: "FLOAT32", 2: "INT32", 3: "UINT8", 4: "INT64", 7: "INT16", 9: "INT8"}
+_NAMES = {
+    "b": "int8", "B": "uint8", "h": "int16", "i": "int32", "q": "int64", "f": "float32"
+}
 _MAGIC = b"MLKP"
 
 
@@ -100,7 +116,8 @@ cdef class Program:
     Parameters
     ----------
     data : bytes-like
-        The program; kept by reference if it is `bytes`, else copied.
+        The program; kept by reference if it is `bytes`, else copied. What may lie
+        behind it is ignored; see `programs`.
 
     Attributes
     ----------
@@ -137,86 +154,248 @@ cdef class Program:
     """
 
     def __cinit__(self):
-        self._data = b""
-        self._header = &_EMPTY
+        self._start = <const uint8_t *>&_EMPTY
 
     def __init__(self, data):
-        cdef mlk_diag diag
-        if self._header != &_EMPTY:
+        if self._owner is not None:
             # a model may run on the bytes that would go
             raise TypeError("a Program is made once and never changes")
         # memoryview: bytes(5) would be five zeros
-        self._data = data if type(data) is bytes else bytes(memoryview(data))
-        cdef const char *start = self._data
-        cdef size_t size = len(self._data)
-        if mlk_program_verify(start, size, NULL, &diag) != 0:
-            self._refuse(diag)
-        self._header = <const mlk_header *>start
+        cdef bytes owner = data if type(data) is bytes else bytes(memoryview(data))
+        _verify(self, owner, owner, len(owner))
 
-    cdef _refuse(self, mlk_diag diag):
-        where = ""
-        if diag.op >= 0:
-            where += f"op[{diag.op}]: "
-        if diag.tensor >= 0:
-            where += f"tensor {diag.tensor}: "
-        text = (<bytes>mlk_reason_text(diag.reason)).decode()
-        message = f"program refused: {where}{text} ({len(self._data)} bytes)"
-        if "not built in" in text:
-            raise UnsupportedOpError(message, (f"op[{diag.op}]",))
-        raise ModelError(message)
+    @classmethod
+    def from_file(cls, path):
+        """Map a file: its weights are used where they are, in the page cache.
+
+        All processes that map the same file share that memory. The file must not be
+        written in place as long as the program lives, since nobody would verify it
+        again; replacing it, as ``pymlk compile`` does, is no such change.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            A program (``.mlk``); the first one of several.
+
+        Returns
+        -------
+        Program
+            It keeps the file mapped, not open.
+
+        Raises
+        ------
+        ModelError
+            If the verifier refuses the file's content.
+        UnsupportedOpError
+            If an operator is not built into this engine.
+        OSError
+            If the file cannot be read.
+
+        Thread safety
+        -------------
+        Reads only.
+        """
+        cdef Program program = cls.__new__(cls)
+        owner, name = _map(path)
+        cdef Span content = _content(owner)
+        try:
+            _verify(program, owner, content.start, content.bytes)
+        except UnsupportedOpError as error:
+            raise UnsupportedOpError(f"{name}: {error}", error.operators) from None
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}") from None
+        return program
 
     @property
     def arena_bytes(self):
-        return self._header.arena_bytes
+        return _header(self).arena_bytes
 
     @property
     def macs(self):
-        return self._header.macs
+        return _header(self).macs
 
     @property
     def source_crc(self):
-        return self._header.source_crc
+        return _header(self).source_crc
 
     @property
     def ops(self):
+        header = _header(self)
         return tuple(
-            _op_name(mlk_op_at(self._header, i).source)
-            for i in range(self._header.n_ops)
+            [_op_name(mlk_op_at(header, i).source) for i in range(header.n_ops)]
         )
 
     @property
     def inputs(self):
         """Descriptions of the inputs: name, dtype, shape, quantisation."""
+        header = _header(self)
         return tuple(
-            self._describe(mlk_input_at(self._header, i))
-            for i in range(self._header.n_inputs)
+            [
+                _describe(header, mlk_input_at(header, i))
+                for i in range(header.n_inputs)
+            ]
         )
 
     @property
     def outputs(self):
         """Descriptions of the outputs: name, dtype, shape, quantisation."""
+        header = _header(self)
         return tuple(
-            self._describe(mlk_output_at(self._header, i))
-            for i in range(self._header.n_outputs)
+            [
+                _describe(header, mlk_output_at(header, i))
+                for i in range(header.n_outputs)
+            ]
         )
 
-    cdef dict _describe(self, const mlk_tensor *tensor):
-        start = self._header.names + tensor.name
-        return {
-            "name": self._data[start:self._data.index(b"\0", start)].decode(
-                "utf-8", "replace"
-            ),
-            "dtype": _DTYPES[tensor.host_dtype].lower(),
-            "shape": tuple(tensor.dims[i] for i in range(tensor.rank)),
-            "scale": _scale(tensor),
-            "zero_point": tensor.zero_point,
-        }
-
     def __bytes__(self):
-        return self._data
+        if type(self._owner) is bytes and len(self._owner) == self._bytes:
+            return self._owner
+        return self._start[:self._bytes]
 
     def __len__(self):
-        return len(self._data)
+        return self._bytes
+
+
+cdef const mlk_header *_header(Program program) noexcept:
+    return <const mlk_header *>program._start
+
+
+cdef _verify(Program program, owner, const uint8_t *start, size_t size):
+    """Let a new program have these bytes, once the engine has accepted them."""
+    cdef mlk_diag diag
+    if mlk_program_verify(start, size, NULL, &diag) == 0:
+        program._owner, program._start = owner, start
+        # there may be others behind it
+        program._bytes = _header(program).total_bytes
+        return
+    where = ""
+    if diag.op >= 0:
+        where += f"op[{diag.op}]: "
+    if diag.tensor >= 0:
+        where += f"tensor {diag.tensor}: "
+    text = (<bytes>mlk_reason_text(diag.reason)).decode()
+    message = f"program refused: {where}{text} ({size} bytes)"
+    if "not built in" in text:
+        raise UnsupportedOpError(message, (f"op[{diag.op}]",))
+    raise ModelError(message)
+
+
+cdef dict _describe(const mlk_header *header, const mlk_tensor *tensor):
+    return {
+        # the verifier has seen that it ends
+        "name": (<const char *>header + header.names + tensor.name).decode(
+            "utf-8", "replace"
+        ),
+        "dtype": _DTYPES[tensor.host_dtype].lower(),
+        "shape": tuple([tensor.dims[i] for i in range(tensor.rank)]),
+        "scale": _scale(tensor),
+        "zero_point": tensor.zero_point,
+    }
+
+
+cdef tuple _quants(tuple tensors):
+    return tuple([Quant(t["scale"], t["zero_point"]) for t in tensors])
+
+
+cdef class _Map:
+    """A file's content in the page cache; unmapped when nobody needs it any more."""
+
+    cdef void *_memory
+    cdef size_t _bytes
+
+    def __cinit__(self, int descriptor, size_t size):
+        self._bytes = size
+        self._memory = mmap(NULL, size, PROT_READ, MAP_PRIVATE, descriptor, 0)
+        if self._memory == MAP_FAILED:
+            raise OSError(errno, os.strerror(errno))
+
+    def __dealloc__(self):
+        if self._memory != NULL and self._memory != MAP_FAILED:
+            munmap(self._memory, self._bytes)
+
+
+def _map(source):
+    """A file's content, and its name for error messages."""
+    path = os.fspath(source)
+    name = os.fsdecode(path)
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            # nothing cannot be mapped
+            return (_Map(file.fileno(), size) if size else b""), name
+    except IsADirectoryError as error:
+        raise ModelError(f"{name}: is a directory, expected a program") from error
+
+
+cdef Span _content(owner) except *:
+    cdef Span content
+    if isinstance(owner, _Map):
+        content.start = <uint8_t *>(<_Map>owner)._memory
+        content.bytes = (<_Map>owner)._bytes
+    else:
+        content.start = <uint8_t *><const char *><bytes>owner
+        content.bytes = len(owner)
+    return content
+
+
+def programs(source):
+    """All programs of a file with several, as ``pymlk compile A B -o FILE`` makes it.
+
+    Parameters
+    ----------
+    source : str, os.PathLike or bytes-like
+        Path of the file, which is mapped as by `Program.from_file`, or its bytes.
+
+    Returns
+    -------
+    tuple of Program
+        In the order of the file; at least one.
+
+    Raises
+    ------
+    ModelError
+        If the verifier refuses one of them; the text says which, and why.
+    UnsupportedOpError
+        If an operator is not built into this engine.
+    OSError
+        If the file cannot be read.
+
+    Thread safety
+    -------------
+    Pure function.
+
+    Examples
+    --------
+    >>> one = bytes(Model("models/readahead/model.tflite").program)
+    >>> [program.macs for program in programs(one + bytes(-len(one) % 16) + one)]
+    [312, 312]
+    """
+    cdef Program program
+    cdef const uint8_t *start
+    cdef const uint8_t *following
+    cdef size_t left
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        owner, name = bytes(source), "programs"
+    else:
+        owner, name = _map(source)
+    cdef Span content = _content(owner)
+    start, left = content.start, content.bytes
+    found = []
+    while start != NULL:
+        program = Program.__new__(Program)
+        where = f"{name}[{len(found)}]"
+        try:
+            _verify(program, owner, start, left)
+        except UnsupportedOpError as error:
+            raise UnsupportedOpError(f"{where}: {error}", error.operators) from None
+        except ModelError as error:
+            raise ModelError(f"{where}: {error}") from None
+        found.append(program)
+        following = <const uint8_t *>mlk_program_next(start, left)
+        if following != NULL:
+            left -= following - start
+        start = following
+    return tuple(found)
 
 
 def _op_name(code):
@@ -290,6 +469,115 @@ cdef class _Block:
 
     def __dealloc__(self):
         free(self._memory)
+
+
+cdef class Profiler:
+    """Runs single operators of a program, in an arena of its own, and takes the time.
+
+    Its inputs are zeros; an operator that is run by itself works on what the one before
+    has left, so times are right and results mean nothing.
+
+    Parameters
+    ----------
+    program : Program
+        What is measured.
+
+    Attributes
+    ----------
+    first, end : int
+        Operators that are part of a run: from `first` to `end` - 1. Those before run
+        at a reset only.
+
+    Thread safety
+    -------------
+    None; one thread at a time. It keeps the GIL.
+
+    Examples
+    --------
+    >>> profiler = Profiler(Model("models/readahead/model.tflite").program)
+    >>> profiler.measure(profiler.first, profiler.end, 10) > 0
+    True
+    """
+
+    cdef Program _program
+    cdef _Block _arena
+    cdef const mlk_simd *_simd
+    cdef readonly int first
+    cdef readonly int end
+
+    def __init__(self, Program program not None):
+        cdef const mlk_header *header = _header(program)
+        self._program = program
+        self._arena = _Block(header.arena_bytes)
+        self._simd = _find_simd()
+        self.first, self.end = header.n_init_ops, header.n_ops
+        mlk_program_reset(header, self._arena._start)
+
+    def measure(self, int first, int end, Py_ssize_t times):
+        """Run the operators from `first` to `end` - 1 so many times.
+
+        Parameters
+        ----------
+        first, end : int
+            Which operators.
+        times : int
+            How often.
+
+        Returns
+        -------
+        int
+            Nanoseconds of all times together.
+
+        Raises
+        ------
+        ValueError
+            If there are no such operators in a run.
+
+        Thread safety
+        -------------
+        None.
+        """
+        cdef timespec a, b
+        cdef Py_ssize_t _i
+        if self._arena is None or not self.first <= first <= end <= self.end:
+            raise ValueError(
+                f"operators {first} to {end} found, {self.first} to {self.end} expected"
+            )
+        clock_gettime(CLOCK_MONOTONIC, &a)
+        for _i in range(times):
+            mlk_program_run_ops(
+                self._program._start, self._arena._start, first, end, self._simd
+            )
+        clock_gettime(CLOCK_MONOTONIC, &b)
+        return (b.tv_sec - a.tv_sec) * 1000000000 + b.tv_nsec - a.tv_nsec
+
+    def macs(self, int op):
+        """Multiply-accumulates of one operator.
+
+        Parameters
+        ----------
+        op : int
+            Its number.
+
+        Returns
+        -------
+        int
+            Its share of the program's.
+
+        Raises
+        ------
+        ValueError
+            If there is no such operator in a run.
+
+        Thread safety
+        -------------
+        None.
+        """
+        if not self.first <= op < self.end:
+            raise ValueError(
+                f"operator {op} found, {self.first} to {self.end - 1} expected"
+            )
+        return mlk_program_op_macs(self._program._start, op)
 
 
 cdef class _Tensor:
@@ -397,6 +685,47 @@ cdef void _dequantise(const Border *border) noexcept nogil:  # hot
         )
 
 
+cdef inline void _enter(const Border *border) noexcept nogil:  # hot
+    if border.copied:
+        memcpy(border.quantised, border.host, border.bytes)
+    else:
+        _quantise(border)
+
+
+cdef inline void _leave(const Border *border) noexcept nogil:  # hot
+    if border.copied:
+        memcpy(border.host, border.quantised, border.bytes)
+    else:
+        _dequantise(border)
+
+
+cdef void _set_border(
+    Border *border, const mlk_tensor *tensor, uint8_t *arena, Span span
+) noexcept:
+    border.host = <float *>span.start
+    border.bytes = span.bytes
+    border.quantised = arena + tensor.offset
+    border.copied = tensor.host_dtype != MLK_FLOAT32
+    border.elements = tensor.bytes // _item_bytes(tensor.dtype)
+    border.scale = <float>_scale(tensor)
+    border.zero_point = tensor.zero_point
+    border.dtype = tensor.dtype
+
+
+cdef _need_same(str role, tuple found, tuple expected):
+    """Refuse a program whose inputs or outputs are not those of the first one."""
+    def form(tensor):
+        return tensor["dtype"], tensor["shape"]
+
+    if [form(t) for t in found] == [form(t) for t in expected]:
+        return
+    texts = (
+        ", ".join(f"{t['dtype']} {'x'.join(map(str, t['shape']))}" for t in tensors)
+        for tensors in (found, expected)
+    )
+    raise ModelError("cannot swap: {} {} found, {} expected".format(role, *texts))
+
+
 def _read(source):
     """The bytes of a model and a name for error messages."""
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -409,13 +738,61 @@ def _read(source):
         raise ModelError(f"{path}: is a directory, expected a model file") from error
 
 
+def _rows(role, buffer, tensors):
+    """A buffer of N rows as a memoryview; N is its length."""
+    # an unmade model has none
+    count = len(tensors or ())
+    if count != 1:
+        raise ValueError(f"{role}: the model has {count}, invoke_many needs one")
+    view, tensor = memoryview(buffer), tensors[0]
+    wanted = tensor.nbytes // tensor.itemsize
+    shape = "x".join(map(str, view.shape)) or "a scalar"
+    form = view.format.lstrip("@=<")
+    if form != tensor.format:
+        raise ValueError(
+            f"{role}: dtype {_NAMES.get(form, view.format)} found, "
+            f"{_NAMES[tensor.format]} expected"
+        )
+    if view.ndim < 2 or math.prod(view.shape[1:]) != wanted:
+        raise ValueError(f"{role}: shape {shape} found, Nx{wanted} expected")
+    if not view.c_contiguous:
+        raise ValueError(f"{role}: a strided buffer found, C-contiguous expected")
+    return view
+
+
+cdef _bind_tensor(
+    Model model, const mlk_tensor *tensor, Span *span, int *borders
+):
+    """A view of an input or output; floats get memory of their own."""
+    # inputs come first, so a border's place is behind all before it
+    cdef int item = _item_bytes(tensor.dtype)
+    cdef _Block host
+    cdef Border *border
+    span.start = model._arena_start + tensor.offset
+    span.bytes = tensor.bytes
+    if tensor.host_dtype != MLK_FLOAT32:
+        return memoryview(
+            _new_tensor(
+                model._arena, span.start, tensor, _format(tensor.dtype), item
+            )
+        )
+    span.bytes = tensor.bytes // item * sizeof(float)
+    host = _Block(span.bytes)
+    span.start = host._start
+    border = &model._borders[model._in_borders + model._out_borders]
+    _set_border(border, tensor, model._arena_start, span[0])
+    borders[0] += 1
+    return memoryview(_new_tensor(host, host._start, tensor, b"f", 4))
+
+
 cdef class Model:
     """A model with memory of its own: write ``input``, ``invoke()``, read ``output``.
 
     Parameters
     ----------
     source : str, os.PathLike or bytes-like
-        A quantised ``.tflite`` model or a program (``.mlk``): a path, or the bytes.
+        A quantised ``.tflite`` model or a program (``.mlk``): a path, or the bytes. Of
+        several programs in a file it is the first; see `programs`.
     backend : {"auto", "engine", "tflite"}
         ``engine`` runs pymlk's own engine; ``tflite`` runs tflite-runtime or LiteRT
         (extra ``tflite``); ``auto`` takes the engine where it supports every operator,
@@ -442,7 +819,7 @@ cdef class Model:
     ops : tuple of str
         Operators that run, by their TFLite names.
     program : Program or None
-        What the engine runs.
+        What the engine runs; `swap` replaces it.
 
     Raises
     ------
@@ -455,7 +832,7 @@ cdef class Model:
 
     Thread safety
     -------------
-    Calls to `invoke` of one model are serialised; who writes inputs or
+    Calls of one model's methods are serialised; who writes inputs or
     reads outputs meanwhile sees them half done, so threads should have a model each
     (they may share the `Program`). Large models run without the GIL.
 
@@ -469,6 +846,7 @@ cdef class Model:
 
     def __cinit__(self):
         self._borders = NULL
+        self._spans = NULL
         self._start = &_EMPTY
         pthread_mutex_init(&self._lock, NULL)
 
@@ -494,6 +872,7 @@ cdef class Model:
 
     def __dealloc__(self):
         free(self._borders)
+        free(self._spans)
         pthread_mutex_destroy(&self._lock)
 
     cdef _load(self, bytes data, str backend):
@@ -543,76 +922,59 @@ cdef class Model:
         self.backend = "tflite"
 
     cdef _bind_engine(self, Program program):
-        cdef const mlk_header *header = program._header
+        cdef const mlk_header *header = _header(program)
         cdef int count = header.n_inputs + header.n_outputs
         self.program = program
         self._start = <const void *>header
         self._arena = _Block(header.arena_bytes)
         self._arena_start = self._arena._start
-        self._release_gil = header.macs > GIL_MACS
         self._simd = _find_simd()
+        self._large = header.macs > GIL_MACS
         self._in_borders = self._out_borders = 0
         free(self._borders)
+        free(self._spans)
         self._borders = <Border *>calloc(count, sizeof(Border))
-        if self._borders == NULL:
+        self._spans = <Span *>calloc(count, sizeof(Span))
+        if self._borders == NULL or self._spans == NULL:
             raise MemoryError("no memory for the model's border")
         inputs, outputs = [], []
         for i in range(header.n_inputs):
             inputs.append(
-                self._bind_tensor(mlk_input_at(header, i), &self._in_borders)
+                _bind_tensor(
+                    self, mlk_input_at(header, i), &self._spans[i], &self._in_borders
+                )
             )
         for i in range(header.n_outputs):
             outputs.append(
-                self._bind_tensor(mlk_output_at(header, i), &self._out_borders)
+                _bind_tensor(
+                    self,
+                    mlk_output_at(header, i),
+                    &self._spans[header.n_inputs + i],
+                    &self._out_borders,
+                )
             )
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
-        self.input_quants = tuple(
-            Quant(q["scale"], q["zero_point"]) for q in program.inputs
-        )
-        self.output_quants = tuple(
-            Quant(q["scale"], q["zero_point"]) for q in program.outputs
-        )
+        self.input_quants = _quants(program.inputs)
+        self.output_quants = _quants(program.outputs)
         mlk_program_reset(self._start, self._arena_start)
         self.backend = "engine"
-
-    cdef _bind_tensor(self, const mlk_tensor *tensor, int *borders):
-        # inputs come first, so a border's place is behind all before it
-        cdef uint8_t *start = self._arena_start + tensor.offset
-        cdef int item = _item_bytes(tensor.dtype)
-        cdef _Block host
-        cdef Border *border
-        if tensor.host_dtype != MLK_FLOAT32:
-            return memoryview(
-                _new_tensor(self._arena, start, tensor, _format(tensor.dtype), item)
-            )
-        host = _Block(tensor.bytes // item * sizeof(float))
-        border = &self._borders[self._in_borders + self._out_borders]
-        border.host = <float *>host._start
-        border.quantised = start
-        border.elements = tensor.bytes // item
-        border.scale = <float>_scale(tensor)
-        border.zero_point = tensor.zero_point
-        border.dtype = tensor.dtype
-        borders[0] += 1
-        return memoryview(_new_tensor(host, host._start, tensor, b"f", 4))
 
     cdef void run(self) noexcept nogil:  # hot
         cdef int i
         for i in range(self._in_borders):
-            _quantise(&self._borders[i])
-        mlk_program_run_simd(self._start, self._arena_start, self._simd)
+            _enter(&self._borders[i])
+        mlk_program_run_simd(
+            self._start, self._arena_start, <const mlk_simd *>self._simd
+        )
         for i in range(self._in_borders, self._in_borders + self._out_borders):
-            _dequantise(&self._borders[i])
+            _leave(&self._borders[i])
 
     cdef int8_t *input_start(self, Py_ssize_t i) noexcept nogil:  # hot
-        return <int8_t *>self._arena_start + mlk_input_at(
-            <const mlk_header *>self._start, <unsigned int>i
-        ).offset
+        return <int8_t *>self._spans[i].start
 
     cdef int8_t *output_start(self, Py_ssize_t i) noexcept nogil:  # hot
-        return <int8_t *>self._arena_start + mlk_output_at(
-            <const mlk_header *>self._start, <unsigned int>i
-        ).offset
+        i += (<const mlk_header *>self._start).n_inputs
+        return <int8_t *>self._spans[i].start
 
     def invoke(self):
         """Run the model once: from its inputs to its outputs.
@@ -628,13 +990,171 @@ cdef class Model:
         """
         if self._other is not None:
             self._other.invoke()
-        elif self._release_gil:
+        elif self._large or self._outside:
+            self._outside += 1
             with nogil:
                 pthread_mutex_lock(&self._lock)
                 self.run()
                 pthread_mutex_unlock(&self._lock)
+            self._outside -= 1
         else:
             self.run()
+
+    def invoke_many(self, inputs, outputs):
+        """Run the model once for each row: N inputs in, N outputs out, in one call.
+
+        The rows go through `input` and `output`, which have the last one afterwards.
+        No other call of this model comes between two rows.
+
+        Parameters
+        ----------
+        inputs : buffer, shape (N, ...)
+            C-contiguous, of `input`'s dtype; each row has as many elements as `input`.
+        outputs : writable buffer, shape (N, ...)
+            C-contiguous, of `output`'s dtype; each row has as many elements as
+            `output`. It may be `inputs` itself where the rows are equally long.
+
+        Raises
+        ------
+        ValueError
+            If the model has several inputs or outputs, or a buffer another shape,
+            dtype or layout than expected, or `outputs` is read-only.
+        TypeError
+            If one of them is no buffer.
+        ModelError
+            Only with the ``tflite`` back end, if the interpreter fails.
+
+        Thread safety
+        -------------
+        Serialised with all other calls of this model, and without the GIL. Nothing is
+        allocated per row. Ctrl-C is seen at the end.
+
+        Examples
+        --------
+        >>> model = Model("models/readahead/model.tflite")
+        >>> n, m = model.input.nbytes, model.output.nbytes
+        >>> rows = memoryview(bytes(3 * n)).cast("b", (3, n))
+        >>> outputs = memoryview(bytearray(3 * m)).cast("b", (3, m))
+        >>> model.invoke_many(rows, outputs)
+        >>> bytes(outputs)[-m:] == bytes(model.output)
+        True
+        """
+        source = _rows("inputs", inputs, self.inputs)
+        target = _rows("outputs", outputs, self.outputs)
+        if len(target) != len(source):
+            raise ValueError(
+                f"outputs: {len(target)} rows found, {len(source)} expected, "
+                "as many as inputs"
+            )
+        if target.readonly:
+            raise ValueError("outputs: a read-only buffer found, expected a writable")
+        if not len(source):
+            return
+        if self._other is not None:
+            self._other.invoke_many(source.cast("B"), target.cast("B"), len(source))
+            return
+        cdef Py_buffer first, last
+        cdef Py_ssize_t count = len(source)
+        PyObject_GetBuffer(source, &first, PyBUF_SIMPLE)
+        try:
+            PyObject_GetBuffer(target, &last, PyBUF_SIMPLE | PyBUF_WRITABLE)
+        except BaseException:
+            PyBuffer_Release(&first)
+            raise
+        self._outside += 1
+        with nogil:
+            pthread_mutex_lock(&self._lock)
+            self._run_rows(<const uint8_t *>first.buf, <uint8_t *>last.buf, count)
+            pthread_mutex_unlock(&self._lock)
+        self._outside -= 1
+        PyBuffer_Release(&first)
+        PyBuffer_Release(&last)
+
+    cdef void _run_rows(
+        self, const uint8_t *source, uint8_t *target, Py_ssize_t count
+    ) noexcept nogil:  # hot
+        cdef Span first = self._spans[0]
+        cdef Span last = self._spans[1]
+        cdef Py_ssize_t i
+        for i in range(count):
+            # a caller may give the model's own memory
+            memmove(first.start, source + i * first.bytes, first.bytes)
+            self.run()
+            memmove(target + i * last.bytes, last.start, last.bytes)
+
+    def swap(self, Program program not None):
+        """Replace the program by another one, such as one with new weights.
+
+        Whatever call comes after this one runs the new program; a call that runs
+        meanwhile is finished with the old one. Inputs and outputs keep their memory
+        and values, and so all views of them; `input_quants` and `output_quants` are the
+        new program's. Variables start with its first values.
+
+        Parameters
+        ----------
+        program : Program
+            Its inputs and outputs have the shapes and dtypes of this model's.
+            Everything else may differ. It is shared, not copied.
+
+        Raises
+        ------
+        ModelError
+            If inputs or outputs differ, or the back end is ``tflite``. Nothing has
+            changed then.
+        TypeError
+            If `program` is no Program.
+        MemoryError
+            If there is no memory for the new program's arena.
+
+        Thread safety
+        -------------
+        Serialised with all other calls of this model. C code that calls ``run()``
+        without the GIL must not do so meanwhile.
+
+        Notes
+        -----
+        The new program has an arena of its own, and inputs and outputs are copied to
+        and from it in each call from now on. The first arena stays, because inputs and
+        outputs lie in it.
+
+        Examples
+        --------
+        >>> model = Model("models/readahead/model.tflite")
+        >>> model.swap(model.program)
+        >>> model.invoke()
+        """
+        if self.program is None:
+            raise ModelError("only a model on the engine can swap its program")
+        _need_same("inputs", program.inputs, self.program.inputs)
+        _need_same("outputs", program.outputs, self.program.outputs)
+        cdef const mlk_header *header = _header(program)
+        cdef int count = header.n_inputs + header.n_outputs
+        cdef _Block arena = _Block(header.arena_bytes)
+        mlk_program_reset(header, arena._start)
+        input_quants = _quants(program.inputs)
+        output_quants = _quants(program.outputs)
+        cdef Border *borders = <Border *>calloc(count, sizeof(Border))
+        if borders == NULL:
+            raise MemoryError("no memory for the model's border")
+        for i in range(count):
+            _set_border(
+                &borders[i], mlk_input_at(header, i), arena._start, self._spans[i]
+            )
+        with nogil:
+            pthread_mutex_lock(&self._lock)
+        # The lock keeps those away that run without the GIL, the GIL all others. Until
+        # it is unlocked nothing may run Python code, such as a finalizer that calls
+        # this model: no allocation, and what is replaced is let go behind it.
+        _old_program, _old_arena = self.program, self._arena
+        _old_inputs, _old_outputs = self.input_quants, self.output_quants
+        self.program, self._arena = program, arena
+        self.input_quants, self.output_quants = input_quants, output_quants
+        self._borders, borders = borders, self._borders
+        self._in_borders, self._out_borders = header.n_inputs, header.n_outputs
+        self._start, self._arena_start = header, arena._start
+        self._large = header.macs > GIL_MACS
+        pthread_mutex_unlock(&self._lock)
+        free(borders)
 
     def reset(self):
         """Forget all state: inputs, outputs and variables are as after loading.
@@ -645,11 +1165,13 @@ cdef class Model:
         """
         if self._other is not None:
             self._other.reset()
-        elif self._release_gil:
+        elif self._large or self._outside:
+            self._outside += 1
             with nogil:
                 pthread_mutex_lock(&self._lock)
                 self._clear()
                 pthread_mutex_unlock(&self._lock)
+            self._outside -= 1
         else:
             self._clear()
 
@@ -657,10 +1179,7 @@ cdef class Model:
         cdef int i
         mlk_program_reset(self._start, self._arena_start)
         for i in range(self._in_borders + self._out_borders):
-            memset(
-                self._borders[i].host, 0,
-                <size_t>self._borders[i].elements * sizeof(float),
-            )
+            memset(self._borders[i].host, 0, <size_t>self._borders[i].bytes)
 
     @property
     def input(self):

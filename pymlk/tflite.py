@@ -104,6 +104,17 @@ class Interpreter:
         with self._lock:
             self._invoke()
 
+    def invoke_many(self, source: memoryview, target: memoryview, rows: int) -> None:
+        """Run once for each row of bytes."""
+        first, last = self.inputs[0].cast("B"), self.outputs[0].cast("B")
+        with self._lock:
+            for row in range(rows):
+                at = row * first.nbytes
+                first[:] = source[at : at + first.nbytes]
+                self._invoke()
+                at = row * last.nbytes
+                target[at : at + last.nbytes] = last
+
     def _invoke(self) -> None:
         for detail, array in zip(self._in, self._in_arrays, strict=True):
             self._interpreter.set_tensor(detail["index"], array)

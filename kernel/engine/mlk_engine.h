@@ -769,6 +769,45 @@ void mlk_program_run(const void *program, void *arena);
 void mlk_program_reset(const void *program, void *arena);
 
 /**
+ * mlk_program_run_ops - some operators of a run, to measure or watch them
+ * @program: as verified
+ * @arena: as for mlk_program_run()
+ * @first: number of the first operator
+ * @end: one more than the last one's, at most the header's n_ops
+ * @simd: inner loops that this processor can run, or NULL
+ *
+ * From n_init_ops to n_ops in steps of any size is one run.
+ *
+ * Context: as for mlk_program_run().
+ */
+void mlk_program_run_ops(const void *program, void *arena, u32 first, u32 end,
+			 const struct mlk_simd *simd);
+
+/**
+ * mlk_program_op_macs - the cost of one operator
+ * @program: as verified
+ * @op: its number, less than the header's n_ops
+ *
+ * Context: any; reads only @program.
+ * Return: its share of the header's macs.
+ */
+u64 mlk_program_op_macs(const void *program, u32 op);
+
+/**
+ * mlk_program_next - the program behind another one, where a file has several
+ * @program: as verified
+ * @bytes: how many may be read from @program's first byte on
+ *
+ * Programs lie behind each other, each at a multiple of MLK_DATA_ALIGN from the
+ * first one. What is returned is not verified yet; as many fewer of @bytes may
+ * be read there as it lies behind @program.
+ *
+ * Context: any; reads only @program's header.
+ * Return: the next program's first byte, or NULL if there is nothing behind.
+ */
+const void *mlk_program_next(const void *program, size_t bytes);
+
+/**
  * mlk_program_checksum - two running sums over the words behind the checksum
  * @program: at least total_bytes long, total_bytes a multiple of 4
  *

@@ -211,6 +211,16 @@ static int mlk_check_op(struct mlk_check *c)
 	}
 }
 
+u64 mlk_program_op_macs(const void *program, u32 op)
+{
+	struct mlk_check c = {
+		.header = program,
+		.op = mlk_op_at(program, op),
+	};
+
+	return mlk_check_op(&c) ? 0 : c.macs;
+}
+
 static int mlk_check_ops(const struct mlk_header *h, struct mlk_diag *diag)
 {
 	struct mlk_check c = { .header = h };
@@ -295,4 +305,13 @@ int mlk_program_verify(const void *program, size_t bytes,
 	default:
 		return -EINVAL;
 	}
+}
+
+const void *mlk_program_next(const void *program, size_t bytes)
+{
+	const struct mlk_header *h = program;
+	u32 size = (h->total_bytes + MLK_DATA_ALIGN - 1) / MLK_DATA_ALIGN *
+		   MLK_DATA_ALIGN;
+
+	return size < bytes ? (const u8 *)program + size : NULL;
 }

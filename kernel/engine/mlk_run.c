@@ -2,11 +2,12 @@
 /* One inference: the operators in their order. */
 #include "mlk_op.h"
 
-static void mlk_run_ops(const struct mlk_header *h, void *arena, u32 first,
-			u32 end, const struct mlk_simd *simd)
+void mlk_program_run_ops(const void *program, void *arena, u32 first, u32 end,
+			 const struct mlk_simd *simd)
 {
+	const struct mlk_header *h = program;
 	struct mlk_frame f = {
-		.program = (const u8 *)h,
+		.program = program,
 		.arena = arena,
 		.tensors = mlk_tensor_at(h, 0),
 		.simd = simd,
@@ -34,7 +35,7 @@ void mlk_program_run(const void *program, void *arena)
 {
 	const struct mlk_header *h = program;
 
-	mlk_run_ops(h, arena, h->n_init_ops, h->n_ops, NULL);
+	mlk_program_run_ops(h, arena, h->n_init_ops, h->n_ops, NULL);
 }
 
 void mlk_program_run_simd(const void *program, void *arena,
@@ -42,7 +43,7 @@ void mlk_program_run_simd(const void *program, void *arena,
 {
 	const struct mlk_header *h = program;
 
-	mlk_run_ops(h, arena, h->n_init_ops, h->n_ops, simd);
+	mlk_program_run_ops(h, arena, h->n_init_ops, h->n_ops, simd);
 }
 
 void mlk_program_reset(const void *program, void *arena)
@@ -50,5 +51,5 @@ void mlk_program_reset(const void *program, void *arena)
 	const struct mlk_header *h = program;
 
 	memset(arena, 0, h->arena_bytes);
-	mlk_run_ops(h, arena, 0, h->n_init_ops, NULL);
+	mlk_program_run_ops(h, arena, 0, h->n_init_ops, NULL);
 }

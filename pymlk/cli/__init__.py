@@ -121,18 +121,32 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "show a model or program: operators, shapes, quantisation, cost",
         "pymlk inspect model.tflite",
         "pymlk inspect --json model.mlk | jq .macs",
+        "pymlk inspect --profile model.tflite",
     )
     p.add_argument("file", metavar="FILE", help=".tflite model or .mlk program")
+    p.add_argument(
+        "--profile",
+        action="store_true",
+        help="measure each operator, and the same model on tflite-runtime and LiteRT "
+        "where they are installed",
+    )
+    p.add_argument(
+        "--rounds", type=_count, default=30, help="rounds to take the median of"
+    )
     p = _command(
         commands,
         "compile",
-        "compile a .tflite model into a program",
+        "compile .tflite models into a file of programs",
         "pymlk compile model.tflite",
         "pymlk compile model.tflite -o /boot/model.mlk",
+        "pymlk compile first.tflite second.tflite -o both.mlk",
     )
-    p.add_argument("model", metavar="MODEL", help="quantised .tflite file")
+    p.add_argument("models", nargs="+", metavar="MODEL", help="quantised .tflite file")
     p.add_argument(
-        "-o", "--output", metavar="FILE", help="default: MODEL with the ending .mlk"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="default: MODEL with the ending .mlk; needed for several",
     )
     p = _command(
         commands,

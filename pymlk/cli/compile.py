@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""``pymlk compile``: a .tflite model into a program."""
+"""``pymlk compile``: .tflite models into a file of programs."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+from typing import Any
 
 from ..compile import compile_model
+from ..compile.program import join
 from ..engine import Program
 from ..errors import ModelError
-from . import OK
+from . import OK, USAGE, complain
 
 
 def write_atomically(path: str, data: bytes) -> None:
@@ -28,32 +30,54 @@ def write_atomically(path: str, data: bytes) -> None:
         raise
 
 
-def main(options: argparse.Namespace) -> int:
-    """Compile one model."""
-    output = options.output or os.path.splitext(options.model)[0] + ".mlk"
-    if os.path.abspath(output) == os.path.abspath(options.model):
-        raise ModelError(f"{output}: is the model itself; name another with -o")
-    with open(options.model, "rb") as file:
+def _compile(name: str) -> tuple[Program, dict[str, Any]]:
+    with open(name, "rb") as file:
         data = file.read()
     try:
         program = Program(compile_model(data))
     except ModelError as error:
-        raise type(error)(f"{options.model}: {error}") from error
-    write_atomically(output, bytes(program))
-    facts = {
-        "output": output,
+        raise type(error)(f"{name}: {error}") from error
+    return program, {
         "model_bytes": len(data),
         "program_bytes": len(program),
         "arena_bytes": program.arena_bytes,
         "macs": program.macs,
         "ops": program.ops,
     }
-    if options.json:
-        print(json.dumps(facts))
+
+
+def _text(facts: dict[str, Any]) -> str:
+    return (
+        f"{facts['program_bytes']} bytes (model {facts['model_bytes']}), arena "
+        f"{facts['arena_bytes']} bytes, {facts['macs']} MACs, {len(facts['ops'])} "
+        "operators"
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    """Compile models into one file."""
+    models, output = options.models, options.output
+    if output is None:
+        if len(models) > 1:
+            complain("several models: name the file for all of them with -o")
+            return USAGE
+        output = os.path.splitext(models[0])[0] + ".mlk"
+    if os.path.abspath(output) in map(os.path.abspath, models):
+        raise ModelError(f"{output}: is the model itself; name another with -o")
+    compiled = [_compile(name) for name in models]
+    data = join([bytes(program) for program, _ in compiled])
+    write_atomically(output, data)
+    if len(models) == 1:
+        ((_, facts),) = compiled
+        text = f"{output}: {_text(facts)}"
     else:
-        print(
-            f"{output}: {len(program)} bytes (model {len(data)}), arena "
-            f"{program.arena_bytes} bytes, {program.macs} MACs, {len(program.ops)} "
-            "operators"
-        )
+        programs = [
+            {"model": name, **facts}
+            for name, (_, facts) in zip(models, compiled, strict=True)
+        ]
+        facts = {"bytes": len(data), "programs": programs}
+        text = f"{output}: {len(programs)} programs, {len(data)} bytes"
+        for i, program in enumerate(programs):
+            text += f"\n  [{i}] {program['model']}: {_text(program)}"
+    print(json.dumps({"output": output, **facts}) if options.json else text)
     return OK

@@ -9,9 +9,10 @@ from typing import Any
 
 from ..compile import compile_graph, describe_op, read_quantised, unsupported
 from ..compile.schema import Graph, Tensor
-from ..engine import Program
+from ..engine import Program, programs
 from ..errors import ModelError, UnsupportedOpError
 from . import OK, PARTLY
+from .profile import profile, show
 
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def _tensor(tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def _model_facts(graph: Graph) -> dict[str, Any]:
+def _model_facts(graph: Graph) -> tuple[dict[str, Any], Program | None]:
     missing = unsupported(graph)
     facts: dict[str, Any] = {
         "kind": "model",
@@ -42,10 +43,12 @@ def _model_facts(graph: Graph) -> dict[str, Any]:
         "unsupported": missing,
     }
     try:
-        facts.update(_cost(Program(compile_graph(graph))))
+        program = Program(compile_graph(graph))
     except UnsupportedOpError as error:
         facts["unsupported"] = error.operators
-    return facts
+        return facts, None
+    facts.update(_cost(program))
+    return facts, program
 
 
 def _cost(program: Program) -> dict[str, Any]:
@@ -98,6 +101,23 @@ def _print(name: str, size: int, facts: dict[str, Any]) -> None:
         f"  program {facts['program_bytes']} bytes, arena {facts['arena_bytes']} "
         f"bytes, {facts['macs']} MACs"
     )
+    if "profile" in facts:
+        show(facts["profile"])
+
+
+def _all_facts(data: bytes, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """A model's, or those of all programs of a file."""
+    found: list[tuple[dict[str, Any], Program | None]]
+    if data[:4] == b"MLKP":
+        model = None
+        found = [(_program_facts(program), program) for program in programs(data)]
+    else:
+        model = data
+        found = [_model_facts(read_quantised(data))]
+    for facts, program in found:
+        if options.profile and program is not None:
+            facts["profile"] = profile(program, options.rounds, model)
+    return [facts for facts, _ in found]
 
 
 def main(options: argparse.Namespace) -> int:
@@ -105,14 +125,17 @@ def main(options: argparse.Namespace) -> int:
     with open(options.file, "rb") as file:
         data = file.read()
     try:
-        if data[:4] == b"MLKP":
-            facts = _program_facts(Program(data))
-        else:
-            facts = _model_facts(read_quantised(data))
+        found = _all_facts(data, options)
     except ModelError as error:
         raise type(error)(f"{options.file}: {error}") from error
-    if options.json:
-        print(json.dumps({"file": options.file, "bytes": len(data), **facts}))
+    head = {"file": options.file, "bytes": len(data)}
+    if options.json and len(found) == 1:
+        print(json.dumps(head | found[0]))
+    elif options.json:
+        print(json.dumps(head | {"kind": "programs", "programs": found}))
+    elif len(found) == 1:
+        _print(options.file, len(data), found[0])
     else:
-        _print(options.file, len(data), facts)
-    return PARTLY if facts["unsupported"] else OK
+        for i, facts in enumerate(found):
+            _print(f"{options.file}[{i}]", facts["program_bytes"], facts)
+    return PARTLY if any(facts["unsupported"] for facts in found) else OK

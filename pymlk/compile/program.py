@@ -6,6 +6,7 @@ drift apart unnoticed.
 """
 
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 MAGIC = 0x504B4C4D
@@ -241,3 +242,22 @@ def pack(
 def source_crc(program: bytes) -> int:
     """CRC-32 of the ``.tflite`` that a program was made from."""
     return int(_HEADER.unpack_from(program)[8])
+
+
+def join(programs: Sequence[bytes]) -> bytes:
+    """Put programs behind each other, for one file.
+
+    Parameters
+    ----------
+    programs : sequence of bytes
+        Programs, each complete.
+
+    Returns
+    -------
+    bytes
+        What `pymlk.programs` and mlk_program_next() take apart again.
+    """
+    joined = bytearray()
+    for program in programs:
+        joined += bytes(-len(joined) % ALIGN) + program
+    return bytes(joined)

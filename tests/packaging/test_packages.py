@@ -198,7 +198,7 @@ def test_tiny_config(tree: Path, tmp_path: Path) -> None:
         for name in names(wheel)
         if name.startswith("pymlk/")
     }
-    assert parts == {"__init__", "_engine", "attrs", "engine", "errors", "py"}
+    assert parts == {"__init__", "attrs", "engine", "errors", "operators", "py"}
     metadata = next(n for n in names(wheel) if n.endswith("/METADATA"))
     with zipfile.ZipFile(wheel) as archive:
         text = archive.read(metadata).decode()

@@ -4,7 +4,7 @@
 import os
 from typing import Literal, assert_type
 
-from pymlk import AttrSet, Model, Program, Quant, UnsupportedOpError
+from pymlk import AttrSet, Model, Program, Quant, UnsupportedOpError, programs
 
 
 def model(path: os.PathLike[str], data: bytes) -> None:
@@ -22,6 +22,8 @@ def model(path: os.PathLike[str], data: bytes) -> None:
     program = Program(memoryview(data))
     assert_type(bytes(program), bytes)
     assert_type(program.inputs[0]["shape"], tuple[int, ...])
+    assert_type(Program.from_file(path), Program)
+    assert_type(programs(path), tuple[Program, ...])
     Model(program, "engine")
     # a program is not for tflite; the ignores are checked: mypy warns of unused ones
     Model(program, "tflite")  # type: ignore[call-overload]

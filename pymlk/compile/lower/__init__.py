@@ -4,7 +4,8 @@
 Such a function checks the form of its operator (dtypes, shapes, options) and raises
 `Unsupported` for one that the engine lacks; the tables and multipliers that it makes
 are those of TFLite's reference kernels, whose source each one names. A module here
-has a family of operators and a table ``LOWER`` of their names.
+has a family of operators and a table ``LOWER`` of their names; ``DTYPES`` and
+``EXCEPTIONS`` beside it tell docs/operators.md what is special.
 """
 
 from collections.abc import Callable

@@ -60,3 +60,9 @@ def dequantize(builder: Builder, op: Op) -> None:
 
 
 LOWER = {"DEQUANTIZE": dequantize, "QUANTIZE": quantize}
+
+# for docs/operators.md
+DTYPES = {
+    "DEQUANTIZE": "int8, uint8 to float32 at the model's border",
+    "QUANTIZE": "int8, uint8; float32 at the model's border",
+}
