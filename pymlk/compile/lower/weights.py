@@ -70,7 +70,8 @@ def multipliers(p: Product, width: int, dimension: int = 0) -> list[tuple[int, i
     if len(scales) != width or p.weights.quantized_dimension != dimension:
         raise ModelError(
             f"{p.weights}: {len(scales)} scales along dimension "
-            f"{p.weights.quantized_dimension}, expected {width} along dimension {dimension}"
+            f"{p.weights.quantized_dimension}, expected {width} along dimension "
+            f"{dimension}"
         )
     if any(p.weights.zero_points):
         raise ModelError(f"{p.weights}: per-channel zero points must be 0")
