@@ -22,7 +22,18 @@ def switched_on(path):
 ON = switched_on(os.environ.get("PYMLK_CONFIG") or ".config")
 ANNOTATE = os.environ.get("PYMLK_ANNOTATE")  # folder for Cython's HTML reports
 DEBUG = os.environ.get("PYMLK_DEBUG") == "1"
-OPERATORS = ("LUT", "FULLY_CONNECTED", "SOFTMAX")
+OPERATORS = (
+    "LUT",
+    "FULLY_CONNECTED",
+    "SOFTMAX",
+    "BINARY",
+    "LOG_SOFTMAX",
+    "BATCH_MATMUL",
+    "REQUANTIZE",
+    "LUT_S16",
+    "SIGMOID_S16",
+    "SOFTMAX_S16",
+)
 # What each symbol brings: packages, modules, and the requirements only it has.
 PARTS = {
     "PYMLK_COMPILER": (
