@@ -220,9 +220,11 @@ class Options:
         """An enumeration or int8 field."""
         return int(self._number(index, number_types.Int8Flags, 0))
 
-    def flag(self, index: int) -> bool:
-        """A bool field."""
-        return bool(self._number(index, number_types.BoolFlags, False))
+    def flag(self, index: int, default: bool = False) -> bool:
+        """A bool field; the default is the schema's, for a table without it."""
+        if self._table is None:
+            return False
+        return bool(self._number(index, number_types.BoolFlags, default))
 
     def real(self, index: int) -> float:
         """A float32 field."""

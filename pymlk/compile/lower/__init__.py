@@ -10,13 +10,18 @@ has a family of operators and a table ``LOWER`` of their names.
 from collections.abc import Callable
 
 from ..schema import Op
-from . import border, dense, table
+from . import binary, border, dense, elementwise, matmul, table, wide
 from .common import Builder, Unsupported, quantization
 
 __all__ = ["LOWER", "Builder", "Unsupported", "quantization"]
 
 LOWER: dict[str, Callable[[Builder, Op], None]] = {
+    **binary.LOWER,
     **border.LOWER,
     **dense.LOWER,
+    **elementwise.LOWER,
+    **matmul.LOWER,
     **table.LOWER,
+    # what is here has int16 forms of operators above
+    **wide.LOWER,
 }
