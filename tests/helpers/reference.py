@@ -22,15 +22,31 @@ DATA = Path(os.environ.get("PYMLK_DATA") or ROOT / ".." / "shared" / "data").res
 # What the engine runs; the rest goes through the tflite back end.
 SUPPORTED = frozenset(
     (
+        "ABS",
+        "ADD",
+        "BATCH_MATMUL",
         "DEQUANTIZE",
+        "EXP",
         "FULLY_CONNECTED",
+        "GELU",
+        "HARD_SWISH",
+        "LEAKY_RELU",
         "LOGISTIC",
+        "LOG_SOFTMAX",
+        "MAXIMUM",
+        "MINIMUM",
+        "MUL",
+        "PRELU",
         "QUANTIZE",
         "RELU",
         "RELU6",
+        "RELU_0_TO_1",
         "RELU_N1_TO_1",
         "RESHAPE",
+        "RSQRT",
         "SOFTMAX",
+        "SQUARED_DIFFERENCE",
+        "SUB",
         "TANH",
     )
 )
