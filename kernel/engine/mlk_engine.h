@@ -68,7 +68,14 @@ enum mlk_tensor_flag {
 	X(24, TRANSPOSE_CONV, transpose_conv, 1, 1, 1) \
 	X(25, RESIZE_BILINEAR, resize_bilinear, 1, 1, 1) \
 	X(26, SPACE_BATCH, space_batch, 1, 1, 1) \
-	X(27, L2_NORM, l2_norm, 1, 1, 1)
+	X(27, L2_NORM, l2_norm, 1, 1, 1) \
+	X(30, BINARY, binary, 2, 2, 1) \
+	X(31, LOG_SOFTMAX, log_softmax, 1, 1, 1) \
+	X(32, BATCH_MATMUL, batch_matmul, 2, 2, 1) \
+	X(33, REQUANTIZE, requantize, 1, 1, 1) \
+	X(34, LUT_S16, lut_s16, 1, 1, 1) \
+	X(35, SIGMOID_S16, sigmoid_s16, 1, 1, 1) \
+	X(36, SOFTMAX_S16, softmax_s16, 1, 1, 1)
 
 enum mlk_opcode {
 #define MLK_OP_ENUM(number, NAME, name, least, most, results) \
@@ -154,7 +161,8 @@ struct mlk_tensor {
 
 /**
  * struct mlk_lut_params - MLK_OP_LUT: out[i] = table[in[i] as u8]
- * @table: offset of 256 bytes
+ * @table: offset of 256 bytes; MLK_OP_LUT_S16: of s16 [MLK_LUT_S16_ENTRIES],
+ *	128 input steps apart
  */
 struct mlk_lut_params {
 	u32 table;
@@ -557,6 +565,175 @@ struct mlk_l2_norm_params {
 /* Keeps the sum of squares inside 31 bits. */
 #define MLK_L2_NORM_MAX_DEPTH 32768
 
+/* What an MLK_OP_BINARY does; those before MINIMUM end in a rescaling. */
+enum mlk_binary_kind {
+	MLK_BINARY_ADD = 0,
+	MLK_BINARY_SUB = 1,
+	MLK_BINARY_MUL = 2,
+	MLK_BINARY_SQUARED_DIFFERENCE = 3,
+	MLK_BINARY_MINIMUM = 4,
+	MLK_BINARY_MAXIMUM = 5,
+	MLK_BINARY_PRELU = 6,
+	/* int16 with scales that are powers of two */
+	MLK_BINARY_SHIFT_ADD = 7,
+	MLK_BINARY_SHIFT_SUB = 8,
+	MLK_BINARY_KINDS
+};
+
+/**
+ * struct mlk_binary_params - MLK_OP_BINARY: two int8 or two int16 operands
+ * @kind: enum mlk_binary_kind
+ * @dims: the result's shape, outermost first; neighbours may be merged
+ * @repeat1: bit i set where the first operand has 1 instead of @dims[i]
+ * @repeat2: the same for the second operand
+ * @offset1: minus the first operand's zero point
+ * @offset2: minus the second operand's zero point
+ * @left_shift: of both operands before they are rescaled, at most 20 (int16: 15)
+ * @multiplier1: of the first operand (PRELU: where it is not negative), >= 0
+ * @shift1: belongs to @multiplier1, in [-31, 30]
+ * @multiplier2: of the second operand, >= 0
+ * @shift2: belongs to @multiplier2, in [-31, 30]
+ * @multiplier: of the result (PRELU: where the operand is negative), >= 0
+ * @shift: belongs to @multiplier, in [-31, 30]
+ * @out_zero_point: added at the end
+ * @act_min: lower bound of the fused activation
+ * @act_max: upper bound of the fused activation
+ *
+ * A kind does not look at what it does not need. The SHIFT kinds have no
+ * multipliers; their @shift1 and @shift2 are <= 0.
+ */
+struct mlk_binary_params {
+	u32 kind;
+	u32 dims[MLK_MAX_RANK];
+	u32 repeat1;
+	u32 repeat2;
+	s32 offset1;
+	s32 offset2;
+	u32 left_shift;
+	s32 multiplier1;
+	s32 shift1;
+	s32 multiplier2;
+	s32 shift2;
+	s32 multiplier;
+	s32 shift;
+	s32 out_zero_point;
+	s32 act_min;
+	s32 act_max;
+};
+
+/**
+ * struct mlk_log_softmax_params - MLK_OP_LOG_SOFTMAX over the last dimension
+ * @rows: independent rows
+ * @depth: length of a row, at most MLK_SOFTMAX_MAX_DEPTH
+ * @exps: offset of s32 [256]: exp(-difference to the maximum) as Q12.19
+ * @differences: offset of s32 [256]: minus that difference as Q5.26
+ * @entries: differences from here on do not count in the sum
+ * @reverse_multiplier: from Q5.26 to input steps, >= 0
+ * @reverse_shift: belongs to it, in [-31, 0]
+ */
+struct mlk_log_softmax_params {
+	u32 rows;
+	u32 depth;
+	u32 exps;
+	u32 differences;
+	u32 entries;
+	s32 reverse_multiplier;
+	s32 reverse_shift;
+};
+
+#define MLK_MATMUL_BATCH_RANK 4
+
+/**
+ * struct mlk_matmul_params - MLK_OP_BATCH_MATMUL of int8
+ * @batch: the result's batch dimensions, outermost first
+ * @repeat1: bit i set where the first operand has 1 instead of @batch[i]
+ * @repeat2: the same for the second operand
+ * @rows: of the first operand and of the result
+ * @depth: columns of the first operand, rows of the second
+ * @columns: of the second operand and of the result
+ * @transposed1: 1 if the first operand lies as [@depth][@rows]
+ * @transposed2: 1 if the second operand lies as [@columns][@depth]
+ * @offset1: minus the first operand's zero point
+ * @offset2: minus the second operand's zero point
+ * @multiplier: of the sums, >= 0
+ * @shift: belongs to @multiplier, in [-31, 30]
+ * @out_zero_point: added at the end
+ */
+struct mlk_matmul_params {
+	u32 batch[MLK_MATMUL_BATCH_RANK];
+	u32 repeat1;
+	u32 repeat2;
+	u32 rows;
+	u32 depth;
+	u32 columns;
+	u32 transposed1;
+	u32 transposed2;
+	s32 offset1;
+	s32 offset2;
+	s32 multiplier;
+	s32 shift;
+	s32 out_zero_point;
+};
+
+/**
+ * struct mlk_requantize_params - MLK_OP_REQUANTIZE between int8, 16 and 32
+ * @in_zero_point: subtracted first
+ * @positive_multiplier: of what is >= 0 then, >= 0
+ * @positive_shift: belongs to it, in [-31, 30]
+ * @negative_multiplier: of what is < 0, >= 0
+ * @negative_shift: belongs to it, in [-31, 30]
+ * @out_zero_point: added at the end
+ * @act_min: lower bound, within the result's dtype
+ * @act_max: upper bound, within the result's dtype
+ */
+struct mlk_requantize_params {
+	s32 in_zero_point;
+	s32 positive_multiplier;
+	s32 positive_shift;
+	s32 negative_multiplier;
+	s32 negative_shift;
+	s32 out_zero_point;
+	s32 act_min;
+	s32 act_max;
+};
+
+/* Entries of a table that is interpolated; the last ends the last line. */
+#define MLK_LUT_S16_ENTRIES 513
+
+/**
+ * struct mlk_sigmoid_params - MLK_OP_SIGMOID_S16: LOGISTIC and TANH of int16
+ * @table: offset of u16 [256]: the logistic function of i/24 as Q0.16
+ * @multiplier: of the operand, at most 32767
+ * @shift: to the right afterwards, at most 30
+ * @tanh: 1 for TANH
+ */
+struct mlk_sigmoid_params {
+	u32 table;
+	u32 multiplier;
+	u32 shift;
+	u32 tanh;
+};
+
+/**
+ * struct mlk_softmax_s16_params - MLK_OP_SOFTMAX_S16 over the last dimension
+ * @rows: independent rows
+ * @depth: length of a row, at most MLK_SOFTMAX_S16_MAX_DEPTH
+ * @exps: offset of s16 [MLK_LUT_S16_ENTRIES]: exp(x) on [-10, 0] as Q0.15
+ * @reciprocals: offset of s16 [MLK_LUT_S16_ENTRIES]: 1/(1+x) on [0, 1]
+ * @multiplier: from input steps to 65535ths of 10, >= 0
+ * @shift: belongs to @multiplier, in [-31, 30]
+ */
+struct mlk_softmax_s16_params {
+	u32 rows;
+	u32 depth;
+	u32 exps;
+	u32 reciprocals;
+	s32 multiplier;
+	s32 shift;
+};
+
+#define MLK_SOFTMAX_S16_MAX_DEPTH 65535
+
 #define MLK_OP_PARAM_WORDS 24
 #define MLK_OP_OPERANDS 4
 #define MLK_OP_RESULTS 2
@@ -569,7 +746,6 @@ struct mlk_l2_norm_params {
  * @in: tensor numbers, MLK_NO_TENSOR where unused
  * @out: tensor numbers, MLK_NO_TENSOR where unused
  * @words: the parameters as words; zero behind the operator's own struct
- * @lut: MLK_OP_LUT
  * @fc: MLK_OP_FULLY_CONNECTED
  * @conv: MLK_OP_CONV_2D
  * @softmax: MLK_OP_SOFTMAX
@@ -584,6 +760,13 @@ struct mlk_l2_norm_params {
  * @resize_bilinear: MLK_OP_RESIZE_BILINEAR
  * @space_batch: MLK_OP_SPACE_BATCH
  * @l2_norm: MLK_OP_L2_NORM
+ * @lut: MLK_OP_LUT and MLK_OP_LUT_S16
+ * @binary: MLK_OP_BINARY
+ * @log_softmax: MLK_OP_LOG_SOFTMAX
+ * @matmul: MLK_OP_BATCH_MATMUL
+ * @requantize: MLK_OP_REQUANTIZE
+ * @sigmoid: MLK_OP_SIGMOID_S16
+ * @softmax_s16: MLK_OP_SOFTMAX_S16
  */
 struct mlk_op {
 	u16 opcode;
@@ -607,6 +790,12 @@ struct mlk_op {
 		struct mlk_resize_bilinear_params resize_bilinear;
 		struct mlk_space_batch_params space_batch;
 		struct mlk_l2_norm_params l2_norm;
+		struct mlk_binary_params binary;
+		struct mlk_log_softmax_params log_softmax;
+		struct mlk_matmul_params matmul;
+		struct mlk_requantize_params requantize;
+		struct mlk_sigmoid_params sigmoid;
+		struct mlk_softmax_s16_params softmax_s16;
 	};
 };
 

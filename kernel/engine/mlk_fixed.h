@@ -53,4 +53,38 @@ static inline s32 mlk_requant(s32 x, s32 multiplier, s32 shift)
 	return mlk_round_shift(scaled, right);
 }
 
+/*
+ * one_over_one_plus_x_for_x_in_0_1: three Newton-Raphson steps on 1/(1+x), @x
+ * and the result as Q0.31.
+ */
+static inline s32 mlk_reciprocal_1p(s32 x)
+{
+	const s32 c48_17 = 1515870810; /* 48/17 as Q2.29 */
+	const s32 cm32_17 = -1010580540; /* -32/17 as Q2.29 */
+	s32 half = (s32)(((s64)x + MLK_S32_MAX + 1) >> 1); /* (1 + x) / 2 */
+	s32 y = c48_17 + mlk_mul_high(half, cm32_17);
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		s32 residue = (1 << 29) - mlk_mul_high(half, y);
+
+		/* Q2.29 * Q2.29 is Q4.27: back to Q2.29 */
+		y += (s32)((u32)mlk_mul_high(y, residue) << 2);
+	}
+	/* half reciprocal, Q2.29 -> Q0.31 of 1/(1+x) */
+	return y >= (1 << 30) ? MLK_S32_MAX : (s32)((u32)y << 1);
+}
+
+/*
+ * LUTLookup of int16: @table has 513 entries, 128 steps of @x apart, with
+ * straight lines between them.
+ */
+static inline s16 mlk_interpolate(const s16 *table, s16 x)
+{
+	const s16 *at = table + 256 + (x >> 7);
+	s16 slope = (s16)(at[1] - at[0]);
+
+	return (s16)(at[0] + ((slope * (x & 0x7f) + 64) >> 7));
+}
+
 #endif /* MLK_FIXED_H */

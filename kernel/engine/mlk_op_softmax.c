@@ -40,28 +40,6 @@ int mlk_check_softmax(struct mlk_check *c)
 }
 
 /*
- * one_over_one_plus_x_for_x_in_0_1: three Newton-Raphson steps on 1/(1+x), @x
- * and the result as Q0.31.
- */
-static s32 mlk_reciprocal_1p(s32 x)
-{
-	const s32 c48_17 = 1515870810; /* 48/17 as Q2.29 */
-	const s32 cm32_17 = -1010580540; /* -32/17 as Q2.29 */
-	s32 half = (s32)(((s64)x + MLK_S32_MAX + 1) >> 1); /* (1 + x) / 2 */
-	s32 y = c48_17 + mlk_mul_high(half, cm32_17);
-	int i;
-
-	for (i = 0; i < 3; i++) {
-		s32 residue = (1 << 29) - mlk_mul_high(half, y);
-
-		/* Q2.29 * Q2.29 is Q4.27: back to Q2.29 */
-		y += (s32)((u32)mlk_mul_high(y, residue) << 2);
-	}
-	/* half reciprocal, Q2.29 -> Q0.31 of 1/(1+x) */
-	return y >= (1 << 30) ? MLK_S32_MAX : (s32)((u32)y << 1);
-}
-
-/*
  * The last step to int8. From a sum of 512 on @exponent exceeds 31, which the
  * reference leaves undefined: where it runs, such shifts count modulo 32 and
  * the result is always rounded up. That makes every class certain, but to be

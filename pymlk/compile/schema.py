@@ -235,9 +235,11 @@ class Options:
         """A string."""
         return "" if self._table is None else self._table.text(index)
 
-    def flag(self, index: int) -> bool:
-        """A bool field."""
-        return bool(self._number(index, number_types.BoolFlags, False))
+    def flag(self, index: int, default: bool = False) -> bool:
+        """A bool field; the default is the schema's, for a table without it."""
+        if self._table is None:
+            return False
+        return bool(self._number(index, number_types.BoolFlags, default))
 
     def real(self, index: int) -> float:
         """A float32 field."""

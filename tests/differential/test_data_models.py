@@ -26,16 +26,20 @@ from pymlk.tflite import FallbackNotice
 ENTRIES = manifest("models")
 # a model of another class that only moves bytes
 MOVES = ("coral__split_concat",)
-OURS = [
-    e
-    for e in ENTRIES
-    if operators(e) <= SUPPORTED and (e["cls"] == "int8" or e["name"] in MOVES)
-]
 # A tensor of it has scales in a form newer than tflite-runtime 2.14 and no data: the
 # runtime would abort on it, so it must not get that far.
 NEWER = [e for e in ENTRIES if e["name"] == "litert__blockwise_quantized"]
 # A bias of it names dimension 3, which tflite-runtime takes amiss; nobody reads it.
 REFUSED = ("tflm__person_detect",)
+# Models with 16-bit activations of which the engine has all forms.
+WIDE = ("litert__mul_quant", "litert__single_add_default_a16w8_recipe_quantized")
+OURS = [
+    e
+    for e in ENTRIES
+    if operators(e) <= SUPPORTED
+    and (e["cls"] == "int8" or e["name"] in (*WIDE, *MOVES))
+    and e not in NEWER
+]
 OTHERS = [e for e in ENTRIES if e not in OURS and e not in NEWER]
 FALLBACK = [
     e
@@ -46,7 +50,6 @@ FALLBACK = [
         "mlperf__kws_ref_model",
         "mlperf__pretrainedResnet_quant",
         "adi__no_norm_model_int8_1",
-        "litert__mul_quant",
     )
 ]
 

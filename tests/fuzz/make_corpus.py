@@ -201,13 +201,53 @@ def models() -> dict[str, bytes]:
     )
     bias = [1, -2, 300]
     layer = Layer(rows(3, 2), bias, [0.02, 0.01, 0.03], 0.2, -5, "RELU")
+
+    def two(name: str, last: Tensor, b: Tensor, **options: object) -> bytes:
+        operands = [x(last.shape, last.dtype), b, last]
+        if last.dtype == "int16":
+            operands[0] = Tensor("x", last.shape, "int16", (0.1,), (0,))
+        inputs = [0] if b.data else [0, 1]
+        op = Op(name, (0, 1), (2,), options=options)
+        return build(operands, [op], inputs, [2])
+
+    def wide(name: str, scale: float, dtype: str = "int16") -> bytes:
+        options = {"beta": 1.0} if name == "SOFTMAX" else {}
+        tensors = [
+            Tensor("x", (2, 3), "int16", (0.001,), (0,)),
+            Tensor("y", (2, 3), dtype, (scale,), (0,)),
+        ]
+        return build(tensors, [Op(name, (0,), (1,), 2, options)], [0], [1])
+
+    row = Tensor("b", (2, 1), "int8", (0.2,), (-4,))
+    sum_s16 = two(
+        "SUB",
+        Tensor("y", (2, 3), "int16", (0.4,), (0,)),
+        Tensor("b", (3,), "int16", (0.2,), (0,), data=bytes(range(6))),
+        pot_scale_int16=False,
+    )
+    matmul = build(
+        [
+            x((2, 1, 2, 3)),
+            Tensor("b", (3, 2, 3), "int8", (0.2,), (-4,)),
+            Tensor("y", (2, 3, 2, 2), "int8", (2.0,), (1,)),
+        ],
+        [Op("BATCH_MATMUL", (0, 1), (2,), 2, {"adj_y": True})],
+        [0, 1],
+        [2],
+    )
     return {
         **_spatial(),
         "conv_2d": convolution,
+        "add": two("ADD", Tensor("y", (2, 3), "int8", (0.3,), (7,)), row),
+        "batch_matmul": matmul,
         "copy": build([x()], [], [0], [0]),
         "fully_connected": mlp([layer], 0.1, 4, softmax=False),
         "fully_connected_zero_point": with_zero,
+        "log_softmax": one(
+            "LOG_SOFTMAX", x((2, 3)), Tensor("y", (2, 3), "int8", (1 / 16,), (127,))
+        ),
         "logistic_border": border,
+        "lut_s16": wide("EXP", 0.1),
         "mlp": mlp(
             [
                 Layer(rows(9, 5), [0] * 9, [0.01], 0.3, -128, "RELU"),
@@ -217,9 +257,13 @@ def models() -> dict[str, bytes]:
             0,
         ),
         "pad": moved("PAD", x((2, 3)), whole("p", 1, 0, 0, 2, shape=(2, 2)), (3, 5)),
+        "mul": two("MUL", Tensor("y", (2, 3), "int8", (0.3,), (7,)), row),
+        "prelu": two("PRELU", Tensor("y", (2, 3), "int8", (0.3,), (7,)), row),
         "relu6": one("RELU6", x(), Tensor("y", (1, 4), "int8", (0.05,), (-128,))),
+        "requantize": wide("QUANTIZE", 0.3, "int8"),
         "requantise_unsigned": one("QUANTIZE", x(dtype="uint8"), y()),
         "reshape": one("RESHAPE", x((2, 3)), Tensor("y", (6,), "int8", (0.1,), (3,))),
+        "sigmoid_s16": wide("TANH", 2.0**-15),
         "softmax": one("SOFTMAX", x((2, 3)), y((2, 3))),
         "take": moved(
             "RESIZE_NEAREST_NEIGHBOR",
@@ -229,6 +273,8 @@ def models() -> dict[str, bytes]:
         ),
         "transpose": moved("TRANSPOSE", x((2, 3)), whole("p", 1, 0), (3, 2)),
         "variable": variable,
+        "softmax_s16": wide("SOFTMAX", 2.0**-15),
+        "sub_s16": sum_s16,
     }
 
 

@@ -16,7 +16,18 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-Wundef"
 FILES = sorted([*SOURCES, *ENGINE.glob("*.h")])
 # As the kernel is built; otherwise constant pointers need a section for relocation.
 STATIC = ("-ffreestanding", "-fno-stack-protector", "-fno-pic", "-fno-pie")
-OPERATORS = ("LUT", "FULLY_CONNECTED", "SOFTMAX")
+OPERATORS = (
+    "LUT",
+    "FULLY_CONNECTED",
+    "SOFTMAX",
+    "BINARY",
+    "LOG_SOFTMAX",
+    "BATCH_MATMUL",
+    "REQUANTIZE",
+    "LUT_S16",
+    "SIGMOID_S16",
+    "SOFTMAX_S16",
+)
 MEMORY = {"memcpy", "memset", "memmove"}
 
 
@@ -108,8 +119,8 @@ def test_a_program_for_an_operator_that_is_left_out(tmp_path, off):
     from helpers.engine_c import Diag
     from helpers.reference import ROOT
 
-    names = {"LUT": "relu6", "FULLY_CONNECTED": "fully_connected"}
-    name = names.get(off, "softmax")
+    names = {"LUT": "relu6", "BINARY": "add"}
+    name = names.get(off, off.lower())
     corpus = ROOT / "tests" / "fuzz" / "corpus"
     target = tmp_path / "engine.so"
     flags = ("-std=gnu11", "-O2", "-shared", "-fPIC", f"-DMLK_CONFIG_{off}=0")

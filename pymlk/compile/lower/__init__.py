@@ -11,13 +11,29 @@ has a family of operators and a table ``LOWER`` of their names; ``DTYPES`` and
 from collections.abc import Callable
 
 from ..schema import Op
-from . import border, conv, dense, move, pool, reduce, shape, spatial, state, table
+from . import (
+    binary,
+    border,
+    conv,
+    dense,
+    elementwise,
+    matmul,
+    move,
+    pool,
+    reduce,
+    shape,
+    spatial,
+    state,
+    table,
+    wide,
+)
 from .common import Builder, Unsupported, quantization
 from .shape import folded
 
 __all__ = ["LOWER", "Builder", "Unsupported", "folded", "quantization"]
 
 LOWER: dict[str, Callable[[Builder, Op], None]] = {
+    **binary.LOWER,
     **border.LOWER,
     **conv.LOWER,
     **dense.LOWER,
@@ -27,5 +43,9 @@ LOWER: dict[str, Callable[[Builder, Op], None]] = {
     **pool.LOWER,
     **reduce.LOWER,
     **spatial.LOWER,
+    **elementwise.LOWER,
+    **matmul.LOWER,
     **table.LOWER,
+    # what is here has int16 forms of operators above
+    **wide.LOWER,
 }

@@ -6,15 +6,19 @@ from .. import arith
 from ..schema import Op
 from .common import Builder, Unsupported, need, quantization
 from .table import table_step
+from .wide import requantize
 
 
 def quantize(builder: Builder, op: Op) -> None:
-    """QUANTIZE: float at the model's border, or between 8-bit types.
+    """QUANTIZE: float at the model's border, or between integers.
 
     Source: kernels/quantize.cc, Requantize in internal/reference/requantize.h.
     """
     source, result = builder.operand(op, 0), builder.result(op)
-    need(result, "INT8", "UINT8")
+    if "INT32" in (source.dtype, result.dtype):
+        requantize(builder, op)
+        return
+    need(result, "INT8", "INT16", "UINT8")
     quantization(result)
     if source.elements != result.elements:
         raise ModelError(f"{op}: {source} does not give {result}")
@@ -24,6 +28,9 @@ def quantize(builder: Builder, op: Op) -> None:
         if source.index in builder.border or source.index in builder.graph.outputs:
             raise Unsupported(f"{source} is used more than once")
         builder.border[source.index] = result.index
+        return
+    if "INT16" in (source.dtype, result.dtype):
+        requantize(builder, op)
         return
     need(source, "INT8", "UINT8")
     (in_scale, in_zero), (out_scale, out_zero) = (
@@ -47,7 +54,7 @@ def dequantize(builder: Builder, op: Op) -> None:
     Source: kernels/dequantize.cc.
     """
     source, result = builder.operand(op, 0), builder.result(op)
-    need(source, "INT8", "UINT8")
+    need(source, "INT8", "INT16", "UINT8")
     need(result, "FLOAT32")
     quantization(source)
     if source.elements != result.elements:

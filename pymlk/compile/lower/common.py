@@ -112,7 +112,8 @@ def quantization(tensor: Tensor) -> tuple[float, int]:
     if not (math.isfinite(scale) and scale > 0):
         raise ModelError(f"{tensor}: scale {scale} found, expected a positive number")
     zero_point = tensor.zero_points[0] if tensor.zero_points else 0
-    low, high = (0, 255) if tensor.dtype == "UINT8" else (-128, 127)
+    limits = {"UINT8": (0, 255), "INT16": (-(2**15), 2**15 - 1)}
+    low, high = limits.get(tensor.dtype, (-128, 127))
     if not low <= zero_point <= high:
         raise ModelError(
             f"{tensor}: zero point {zero_point} found, expected {low} to {high}"
@@ -127,7 +128,11 @@ def need(tensor: Tensor, *dtypes: str) -> None:
 
 
 def activation_range(
-    op: Op, activation: int, scale: float, zero: int
+    op: Op,
+    activation: int,
+    scale: float,
+    zero: int,
+    limits: tuple[int, int] = (-128, 127),
 ) -> tuple[int, int]:
     """Bounds of a fused activation.
 
@@ -150,7 +155,8 @@ def activation_range(
         return zero + arith.round_away(arith.f32(real / scale))
 
     low, high = bounds[name]
-    least, most = max(-128, level(low, -128)), min(127, level(high, 127))
+    least = max(limits[0], level(low, limits[0]))
+    most = min(limits[1], level(high, limits[1]))
     if least > most:
         raise ModelError(f"{op}: activation {name} leaves no output value")
     return least, most

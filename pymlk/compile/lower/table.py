@@ -92,6 +92,7 @@ def softmax(builder: Builder, op: Op) -> None:
 LOWER: dict[str, Callable[[Builder, Op], None]] = {
     "LOGISTIC": _function(arith.logistic),
     "RELU": _relu(0.0, None),
+    "RELU_0_TO_1": _relu(0.0, 1.0),
     "RELU6": _relu(0.0, 6.0),
     "RELU_N1_TO_1": _relu(-1.0, 1.0),
     "SOFTMAX": softmax,

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * BATCH_MATMUL of int8: matrices times matrices, either side transposed,
+ * batches repeated as needed. Arithmetic: tensorflow/lite/kernels/internal/
+ * reference/batch_matmul.h.
+ */
+#include "mlk_fixed.h"
+#include "mlk_op.h"
+
+#if MLK_CONFIG_BATCH_MATMUL
+
+/* So many columns are summed side by side. */
+#define MLK_MATMUL_COLUMNS 8
+
+/* Batches without those in @repeat; 0 for more than a tensor has elements. */
+static u64 mlk_matmul_batches(const u32 *batch, u32 repeat)
+{
+	u64 batches = 1;
+	u32 i;
+
+	for (i = 0; i < MLK_MATMUL_BATCH_RANK; i++) {
+		if (!(repeat >> i & 1))
+			batches *= batch[i];
+		if (batches > MLK_MAX_ARENA_BYTES)
+			return 0;
+	}
+	return batches;
+}
+
+/* Is @bytes the size of these matrices? No product leaves 64 bits. */
+static int mlk_matmul_size_ok(u64 batches, u32 rows, u32 columns, u32 bytes)
+{
+	u64 matrix = (u64)rows * columns;
+
+	return matrix <= MLK_MAX_ARENA_BYTES && batches * matrix == bytes;
+}
+
+int mlk_check_batch_matmul(struct mlk_check *c)
+{
+	const struct mlk_matmul_params *p = &c->op->matmul;
+	const struct mlk_tensor *a = mlk_operand(c, 0);
+	const struct mlk_tensor *b = mlk_operand(c, 1);
+	const struct mlk_tensor *out = mlk_result(c, 0);
+
+	c->used_words = sizeof(*p) / 4;
+	if (!p->depth || p->transposed1 > 1 || p->transposed2 > 1 ||
+	    (p->repeat1 | p->repeat2) >> MLK_MATMUL_BATCH_RANK ||
+	    p->offset1 < -127 || p->offset1 > 128 || p->offset2 < -127 ||
+	    p->offset2 > 128 || p->multiplier < 0 || p->shift < -31 ||
+	    p->shift > 30 || p->out_zero_point < -128 ||
+	    p->out_zero_point > 127)
+		return MLK_REASON_PARAM;
+	if (a->dtype != MLK_INT8 || b->dtype != MLK_INT8 ||
+	    out->dtype != MLK_INT8 ||
+	    !mlk_matmul_size_ok(mlk_matmul_batches(p->batch, p->repeat1),
+				p->rows, p->depth, a->bytes) ||
+	    !mlk_matmul_size_ok(mlk_matmul_batches(p->batch, p->repeat2),
+				p->depth, p->columns, b->bytes) ||
+	    !mlk_matmul_size_ok(mlk_matmul_batches(p->batch, 0), p->rows,
+				p->columns, out->bytes))
+		return MLK_REASON_OPERAND;
+	c->macs = (u64)out->bytes * p->depth;
+	return MLK_REASON_NONE;
+}
+
+static s8 mlk_matmul_output(const struct mlk_matmul_params *p, u32 sum)
+{
+	u32 q = (u32)mlk_requant((s32)sum, p->multiplier, p->shift);
+
+	return (s8)mlk_clamp((s32)(q + (u32)p->out_zero_point), -128, 127);
+}
+
+/* One row of a result; @step is from one of its factors in @a to the next. */
+static void mlk_matmul_row(const struct mlk_matmul_params *p, const s8 *a,
+			   u32 step, const s8 *b, s8 *out)
+{
+	/* from one factor to the next, from one column to the next */
+	u32 down = p->transposed2 ? 1 : p->columns;
+	u32 right = p->transposed2 ? p->depth : 1;
+	u32 i, j, k, n;
+
+	for (j = 0; j < p->columns; j += n) {
+		u32 sum[MLK_MATMUL_COLUMNS] = { 0 };
+		const s8 *from = b + j * right;
+
+		n = p->columns - j;
+		if (n > MLK_MATMUL_COLUMNS)
+			n = MLK_MATMUL_COLUMNS;
+		for (k = 0; k < p->depth; k++) {
+			s32 factor = a[k * step] + p->offset1;
+
+			for (i = 0; i < n; i++)
+				sum[i] += (u32)(factor *
+						(from[i * right] + p->offset2));
+			from += down;
+		}
+		for (i = 0; i < n; i++)
+			out[j + i] = mlk_matmul_output(p, sum[i]);
+	}
+}
+
+static void mlk_matmul_matrix(const struct mlk_matmul_params *p, const s8 *a,
+			      const s8 *b, s8 *out)
+{
+	u32 row;
+
+	for (row = 0; row < p->rows; row++) {
+		mlk_matmul_row(p, a, p->transposed1 ? p->rows : 1, b, out);
+		a += p->transposed1 ? 1 : p->depth;
+		out += p->columns;
+	}
+}
+
+/* Matrices from one index of each batch dimension to the next. */
+static void mlk_matmul_strides(u32 *strides, const u32 *batch, u32 repeat)
+{
+	u32 matrices = 1, i;
+
+	for (i = MLK_MATMUL_BATCH_RANK; i-- > 0;) {
+		u32 repeated = repeat >> i & 1;
+
+		strides[i] = repeated ? 0 : matrices;
+		matrices *= repeated ? 1 : batch[i];
+	}
+}
+
+void mlk_run_batch_matmul(const struct mlk_frame *f)
+{
+	const struct mlk_matmul_params *p = &f->op->matmul;
+	const u32 size1 = p->rows * p->depth, size2 = p->depth * p->columns;
+	u32 step1[MLK_MATMUL_BATCH_RANK], step2[MLK_MATMUL_BATCH_RANK];
+	u32 index[MLK_MATMUL_BATCH_RANK] = { 0 };
+	u32 at1 = 0, at2 = 0, i;
+	s8 *out = mlk_out(f, 0);
+
+	mlk_matmul_strides(step1, p->batch, p->repeat1);
+	mlk_matmul_strides(step2, p->batch, p->repeat2);
+	do {
+		mlk_matmul_matrix(p, (const s8 *)mlk_in(f, 0) + at1 * size1,
+				  (const s8 *)mlk_in(f, 1) + at2 * size2, out);
+		out += p->rows * p->columns;
+		for (i = MLK_MATMUL_BATCH_RANK; i-- > 0;) {
+			at1 += step1[i];
+			at2 += step2[i];
+			if (++index[i] < p->batch[i])
+				break;
+			at1 -= step1[i] * p->batch[i];
+			at2 -= step2[i] * p->batch[i];
+			index[i] = 0;
+		}
+	} while (i < MLK_MATMUL_BATCH_RANK); /* i wraps after the last */
+}
+
+#endif /* MLK_CONFIG_BATCH_MATMUL */
