@@ -145,7 +145,9 @@ $(STAMPS)/tflite: $(STAMPS)/venv setup.cfg
 
 $(STAMPS)/tests: $(STAMPS)/venv $(STAMPS)/kconfig tests/requirements.txt
 	$(call say,pip    test requirements)
-	@scripts/bootstrap.sh need ip iproute2 strace strace losetup mount clang clang
+	@scripts/bootstrap.sh need ip iproute2 strace strace losetup mount clang clang \
+		g++ g++ aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu \
+		arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf
 	@$(PIP) install -r tests/requirements.txt
 	@touch $@
 

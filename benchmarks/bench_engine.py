@@ -24,6 +24,7 @@ from pymlk.write import Layer, mlp
 
 ROOT = Path(__file__).resolve().parents[1]
 ENGINE = ROOT / "kernel" / "engine"
+ARCH = ROOT / "kernel" / "arch"
 ROUNDS = 200
 INNER = 200
 SHAPES = ((5, 15, 5, 4), (16, 32, 16, 4), (31, 256, 2), (64, 128, 64, 10))
@@ -58,11 +59,12 @@ def network(shape: tuple[int, ...]) -> bytes:
 def c_loop(folder: str) -> ctypes.CDLL:
     """Build the engine with the flags of the wheel, and a loop around it."""
     library = Path(folder) / "run_loop.so"
-    sources = [Path(__file__).with_name("run_loop.c"), *sorted(ENGINE.glob("mlk_*.c"))]
+    sources = [Path(__file__).with_name("run_loop.c")]
+    sources += [*sorted(ENGINE.glob("mlk_*.c")), *sorted(ARCH.glob("mlk_*.c"))]
     subprocess.run(
         [
-            os.environ.get("CC", "cc"), "-O3", "-std=gnu11", "-shared", "-fPIC",
-            f"-I{ENGINE}", "-o", str(library), *map(str, sources),
+            os.environ.get("CC", "cc"), "-O2", "-std=gnu11", "-shared", "-fPIC",
+            f"-I{ENGINE}", f"-I{ARCH}", "-o", str(library), *map(str, sources),
         ],
         check=True,
     )  # fmt: skip

@@ -6,18 +6,20 @@
 #include <stdint.h>
 #include <time.h>
 
-#include "mlk_engine.h"
+#include "mlk_arch.h"
 
 int64_t mlk_run_loop(const void *program, void *arena, long count);
 
 /* Nanoseconds that @count runs took. */
 int64_t mlk_run_loop(const void *program, void *arena, long count)
 {
+	const struct mlk_simd *simd = NULL;
 	struct timespec start, end;
 
+	mlk_arch_find(NULL, &simd);
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	while (count-- > 0) {
-		mlk_program_run(program, arena);
+		mlk_program_run_simd(program, arena, simd);
 		/* each run must happen */
 		__asm__ volatile("" : : "r"(arena) : "memory");
 	}

@@ -46,10 +46,11 @@ FALLBACK = [
     for e in OTHERS
     if e["name"]
     in (
-        "emlearn__mnist_cnn_int8",
-        "mlperf__kws_ref_model",
-        "mlperf__pretrainedResnet_quant",
-        "adi__no_norm_model_int8_1",
+        "coral__mobilenet_v1_0.25_128_quant",
+        "tflite2onnx__conv.uint8",
+        "tflm__micro_speech_lstm",
+        "tflm__trained_lstm_int8",
+        "tflm__id_model",
     )
 ]
 
@@ -62,18 +63,19 @@ def name(entry):
 def test_the_data_are_there():
     """Without them the tests below are none at all."""
     need_data()
-    assert len(OURS) >= 79
-    assert len(FALLBACK) >= 1
+    assert len(OURS) >= 118
+    assert len(FALLBACK) == 4
     assert "mlperf__ad01_int8" in map(name, OURS)
 
 
-@pytest.mark.parametrize("entry", OURS, ids=name)
+RECORDED = [e for e in OURS if model_path("models", e).with_suffix(".npz").exists()]
+
+
+@pytest.mark.parametrize("entry", RECORDED, ids=name)
 def test_recorded(entry):
     """Outputs recorded from the reference kernels, byte for byte."""
     np = need_numpy()
     path = model_path("models", entry)
-    if not path.with_suffix(".npz").exists():
-        pytest.skip("no vectors were recorded of this model")
     model = Model(path, backend="engine")
     vectors = np.load(path.with_suffix(".npz"))
     for row in range(len(vectors["in0"])):
@@ -94,7 +96,8 @@ def test_live(entry):
         with pytest.raises(ModelError, match="quantized_dimension must be in range"):
             Reference(data)
         return
-    assert_same(data, model, 304)
+    # the reference takes about a nanosecond for a multiply-accumulate
+    assert_same(data, model, max(8, min(304, 300_000_000 // max(model.macs, 1))))
 
 
 @pytest.mark.parametrize("entry", OTHERS, ids=name)

@@ -97,10 +97,11 @@ def integers(path: Path) -> bool:
     return all(v.format != "f" for m in [Model(path)] for v in (*m.inputs, *m.outputs))
 
 
-@pytest.mark.parametrize("path", sorted(CORPUS.glob("*.mlk")), ids=lambda p: p.stem)
+WITHOUT_FLOAT = [path for path in sorted(CORPUS.glob("*.mlk")) if integers(path)]
+
+
+@pytest.mark.parametrize("path", WITHOUT_FLOAT, ids=lambda p: p.stem)
 def test_example_on_every_operator(built: Path, path: Path) -> None:
-    if not integers(path):
-        pytest.skip("float at its border, which is user space's")
     done = run(built, path)
     assert (done.returncode, done.stdout) == (0, expected(path)), done.stderr
 
@@ -177,7 +178,7 @@ int main(void)
 def test_header(built: Path, tmp_path: Path, cc: str, standard: str, text: str) -> None:
     """One header is enough, in strict C and C++, and it links."""
     if cc and shutil.which(cc) is None:
-        pytest.skip(f"no {cc}")
+        absent(f"no {cc}")
     source = tmp_path / ("x.cc" if "++" in standard else "x.c")
     source.write_text(text)
     command = [
@@ -227,12 +228,10 @@ def test_install(tmp_path: Path) -> None:
     assert found == {"opt/mlk/lib/libmlk.a", "opt/mlk/include/mlk.h"}
 
 
-@pytest.mark.parametrize(
-    "prefix", ["aarch64-linux-gnu-", "arm-linux-gnueabihf-", "arm-none-eabi-"]
-)
+@pytest.mark.parametrize("prefix", ["aarch64-linux-gnu-", "arm-linux-gnueabihf-"])
 def test_cross_compiled(tmp_path: Path, prefix: str) -> None:
     if shutil.which(f"{prefix}gcc") is None:
-        pytest.skip(f"no {prefix}gcc")
+        absent(f"no {prefix}gcc")
     make(tmp_path, f"CROSS_COMPILE={prefix}")
     own = symbols(tmp_path / "libmlk.a", "--defined-only")
     foreign = symbols(tmp_path / "libmlk.a", "--undefined-only") - own - MEMORY

@@ -42,7 +42,7 @@ def test_steps_are_a_run(path: Path) -> None:
         profiler = Profiler(program)
         if steps:
             for op in range(profiler.first, profiler.end):
-                engine().mlk_program_run_ops(at(room), at(arena), op, op + 1)
+                engine().mlk_program_run_ops(at(room), at(arena), op, op + 1, None)
         else:
             engine().mlk_program_run(at(room), at(arena))
         arenas.append(ctypes.string_at(at(arena), program.arena_bytes))

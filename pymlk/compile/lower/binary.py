@@ -218,3 +218,6 @@ LOWER: dict[str, Callable[[Builder, Op], None]] = {
     "SQUARED_DIFFERENCE": squared_difference,
     "SUB": _sum(SUB, SHIFT_SUB),
 }
+
+# for docs/operators.md
+DTYPES = dict.fromkeys(("ADD", "MAXIMUM", "MINIMUM", "MUL", "SUB"), "int8, int16")

@@ -70,6 +70,6 @@ LOWER = {"DEQUANTIZE": dequantize, "QUANTIZE": quantize}
 
 # for docs/operators.md
 DTYPES = {
-    "DEQUANTIZE": "int8, uint8 to float32 at the model's border",
-    "QUANTIZE": "int8, uint8; float32 at the model's border",
+    "DEQUANTIZE": "int8, uint8, int16 to float32 at the model's border",
+    "QUANTIZE": "int8, uint8, int16, int32; float32 at the model's border",
 }

@@ -286,3 +286,6 @@ LOWER: dict[str, Callable[[Builder, Op], None]] = {
     "LOG_SOFTMAX": log_softmax,
     "RSQRT": rsqrt,
 }
+
+# for docs/operators.md
+EXCEPTIONS = {"RSQRT": "bit-exact; 127 for a negative operand, where 2.14 fails"}

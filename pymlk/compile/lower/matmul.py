@@ -67,3 +67,9 @@ def batch_matmul(builder: Builder, op: Op) -> None:
 
 
 LOWER = {"BATCH_MATMUL": batch_matmul}
+
+# for docs/operators.md
+EXCEPTIONS = {
+    "BATCH_MATMUL": "bit-exact, but right where 2.14 reads garbage: adj_x with a right "
+    "side that is repeated"
+}

@@ -590,3 +590,6 @@ LOWER: dict[str, Callable[[Builder, Op], None]] = {
     "TRANSPOSE": transpose,
     "UNPACK": unpack,
 }
+
+# for docs/operators.md
+DTYPES = dict.fromkeys(LOWER, "int8, uint8, int16, int32, int64")

@@ -194,3 +194,10 @@ LOWER: dict[str, Callable[[Builder, Op], None]] = {
     "REDUCE_MIN": _extreme(_MIN),
     "SUM": _sum(mean=False),
 }
+
+# for docs/operators.md
+DTYPES = dict.fromkeys(("ARG_MAX", "ARG_MIN"), "int8 to int32, int64")
+EXCEPTIONS = {
+    "SUM": "bit-exact, so as wrong as 2.14's reference for negative sums (TensorFlow "
+    "issue 102490: it takes int8 for uint8)"
+}

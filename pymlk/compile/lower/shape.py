@@ -165,3 +165,6 @@ LOWER: dict[str, Callable[[Builder, Op], None]] = {
     "SHAPE": shape_of,
     "SQUEEZE": squeeze,
 }
+
+# for docs/operators.md
+DTYPES = dict.fromkeys(LOWER, "int8, uint8, int16, int32, int64")

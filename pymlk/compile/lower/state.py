@@ -111,3 +111,6 @@ LOWER: dict[str, Callable[[Builder, Op], None]] = {
     "READ_VARIABLE": read_variable,
     "VAR_HANDLE": var_handle,
 }
+
+# for docs/operators.md
+DTYPES = dict.fromkeys(LOWER, "int8, uint8, int16, int32, int64")

@@ -247,3 +247,10 @@ LOWER: dict[str, Lower] = {
     "SOFTMAX": _either(table.LOWER["SOFTMAX"], softmax),
     "TANH": _either(table.LOWER["TANH"], _sigmoid(1)),
 }
+
+# for docs/operators.md
+DTYPES = dict.fromkeys(LOWER, "int8, int16")
+EXCEPTIONS = {
+    "SOFTMAX": "bit-exact, also where a row's sum of exponentials reaches 512 and 2.14 "
+    "gives 127 for every class"
+}
