@@ -52,7 +52,8 @@ int mlk_check_conv_2d(struct mlk_check *c)
 
 /*
  * One row of the kernel at (@y, @x) of the image @in, into @to; the part of it
- * that lies outside of the image is zero.
+ * that lies outside of the image is zero. memmove(), because a hostile program
+ * may lay the scratch tensor over the image.
  */
 static void mlk_gather_row(const struct mlk_conv_params *p,
 			   const struct mlk_tensor *t, const s8 *in, s32 y,
@@ -68,13 +69,13 @@ static void mlk_gather_row(const struct mlk_conv_params *p,
 	}
 	in += (size_t)y * t->dims[2] * channels;
 	if (p->dilation_w == 1 && x >= 0 && x + (s32)p->kernel_w <= width) {
-		memcpy(to, in + (size_t)x * channels,
-		       (size_t)p->kernel_w * channels);
+		memmove(to, in + (size_t)x * channels,
+			(size_t)p->kernel_w * channels);
 		return;
 	}
 	for (i = 0; i < p->kernel_w; i++) {
 		if (x >= 0 && x < width)
-			memcpy(to, in + (size_t)x * channels, channels);
+			memmove(to, in + (size_t)x * channels, channels);
 		else
 			memset(to, p->in_zero_point, channels);
 		to += channels;

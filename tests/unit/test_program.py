@@ -526,6 +526,30 @@ def test_corpus_replay(mutate):
     assert _run(mutate, *files) == (len(files), 0)
 
 
+def _overlapping(name, places):
+    """A program whose tensors lie over each other, in turn at these places."""
+    changed = edit(name)
+    header = changed.header()
+    for number in range(header["n_tensors"]):
+        at = header["tensors"] + number * TENSOR.size
+        flags, size = struct.unpack_from("<3xB4xI", changed.data, at)
+        place = places[number % len(places)]
+        if not flags and place + size <= header["arena_bytes"]:
+            changed.tensor(number, offset=place)
+    return changed.done()
+
+
+def test_tensors_over_each_other(mutate, tmp_path):
+    """A hostile program gets wrong results out of that, and nothing worse."""
+    files = []
+    for name in PROGRAMS:
+        for i, places in enumerate(((0,), (0, 16), (16, 0), (0, 16, 32))):
+            path = tmp_path / f"{name}.{i}"
+            path.write_bytes(_overlapping(name.removesuffix(".mlk"), places))
+            files.append(path)
+    assert _run(mutate, *files) == (len(files), 0)
+
+
 def test_every_single_byte(mutate):
     """All values of all bytes of three programs, with and without a new checksum."""
     files = [FUZZ / "corpus" / f"{name}.mlk" for name in MAKER.SMALL]
