@@ -11,6 +11,7 @@ import subprocess
 
 import pytest
 from helpers.engine_c import ENGINE, SOURCES, compile_c, compiler
+from helpers.reference import absent
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-Wundef")
 FILES = sorted([*SOURCES, *ENGINE.glob("*.h")])
@@ -65,7 +66,7 @@ def symbols(files):
 def cc(request):
     """Both compilers; clang where there is one, as it is no part of a build."""
     if request.param == "clang" and shutil.which("clang") is None:
-        pytest.skip("no clang on this machine")
+        absent("no clang")
     return compiler() if request.param == "cc" else compiler("clang")
 
 
