@@ -325,21 +325,28 @@ struct mlk_window {
  * struct mlk_conv_params - MLK_OP_CONV_2D and MLK_OP_DEPTHWISE_CONV
  * @w: weights. CONV_2D: a row of inputs is what the filter covers, in pieces
  *	that are contiguous in the image (a line of the filter, or a pixel if
- *	@window's dilation_w is not 1), each padded to a multiple of 4 inputs.
+ *	@window's dilation_w is not 1). Pieces of MLK_CONV_SHORT inputs or more
+ *	are padded to a multiple of 4.
  *	DEPTHWISE_CONV: each output has the taps of its own channel as inputs,
  *	and blocks of outputs come after blocks of taps:
  *	[(taps + 3) / 4][(width + 15) / 16][16][4]
  * @window: the filter's way
  * @in_zero_point: what stands for zero in the operand
  *
- * Result 1 of CONV_2D is scratch: the input lines of one line of outputs, with
- * what lies beyond the image.
+ * Result 1 of CONV_2D is scratch: twice the input lines of one line of outputs,
+ * with what lies beyond the image (or all lines, if those are less), for shorter
+ * pieces MLK_CONV_ROWS input rows, and MLK_CONV_SHORT bytes more.
  */
 struct mlk_conv_params {
 	struct mlk_weights w;
 	struct mlk_window window;
 	s32 in_zero_point;
 };
+
+/* Bytes in a piece of a filter that is worth a product of its own. */
+#define MLK_CONV_SHORT 16
+/* Rows of inputs that are gathered from shorter ones at a time. */
+#define MLK_CONV_ROWS 64
 
 /**
  * struct mlk_filter - the constant side of a filter on images
@@ -863,8 +870,8 @@ int mlk_program_verify(const void *program, size_t bytes,
  * @act_min: lower bound of the fused activation
  * @act_max: upper bound of the fused activation
  * @padded: the only row of @out may be written up to the next multiple of 16
- *
- * Not a byte behind a piece is read.
+ * @readable: pieces may be read up to the next multiple of 4, to no effect; else
+ *	not a byte behind them
  */
 struct mlk_product {
 	const s8 *in;
@@ -888,6 +895,7 @@ struct mlk_product {
 	s32 act_min;
 	s32 act_max;
 	u32 padded;
+	u32 readable;
 };
 
 /**
@@ -927,17 +935,39 @@ struct mlk_binary_row {
 };
 
 /**
+ * struct mlk_pool_line - neighbouring pixels below the filter of MLK_OP_POOL
+ * @x: some channels of the first pixel
+ * @pixels: how many
+ * @stride: bytes from one pixel to the next
+ * @channels: how many; at most MLK_POOL_CHANNELS
+ * @acc: for each of them, what the values are added to, or the greatest so far
+ * @kind: enum mlk_pool_kind
+ */
+struct mlk_pool_line {
+	const s8 *x;
+	u32 pixels;
+	size_t stride;
+	u32 channels;
+	s32 *acc;
+	u32 kind;
+};
+
+#define MLK_POOL_CHANNELS 64
+
+/**
  * struct mlk_simd - inner loops for one instruction set, see kernel/arch
  * @name: of the instruction set
  * @product: computes a matrix product, byte for byte as mlk_product_c()
  * @depthwise: DEPTHWISE_CONV of up to MLK_DEPTHWISE_TAPS taps; or NULL
  * @binary: MLK_OP_BINARY's ADD, SUB and MUL of int8; or NULL
+ * @pool: the values below a line of MLK_OP_POOL's filter; or NULL
  */
 struct mlk_simd {
 	const char *name;
 	void (*product)(const struct mlk_product *p);
 	void (*depthwise)(const struct mlk_depthwise *d);
 	void (*binary)(const struct mlk_binary_row *r);
+	void (*pool)(const struct mlk_pool_line *l);
 };
 
 /**
