@@ -71,6 +71,10 @@ cdef extern from "mlk_engine.h" nogil:
     )
     uint64_t mlk_program_op_macs(const void *program, uint32_t op)
     const void *mlk_program_next(const void *program, size_t bytes)
+    const void *mlk_program_find(
+        const void *file, size_t bytes, const char *name
+    )
+    const char *mlk_program_name(const mlk_header *h)
     const char *mlk_reason_text(int reason)
     const mlk_tensor *mlk_tensor_at(const mlk_header *h, uint32_t i)
     const mlk_op *mlk_op_at(const mlk_header *h, uint32_t i)

@@ -37,6 +37,8 @@ from ._engine cimport (
     mlk_input_at,
     mlk_op_at,
     mlk_output_at,
+    mlk_program_find,
+    mlk_program_name,
     mlk_program_next,
     mlk_program_op_macs,
     mlk_program_reset,
@@ -121,6 +123,8 @@ cdef class Program:
 
     Attributes
     ----------
+    name : str
+        What it is called among the programs of a file; may be empty.
     arena_bytes : int
         Memory that one running model needs for its activations.
     macs : int
@@ -165,7 +169,7 @@ cdef class Program:
         _verify(self, owner, owner, len(owner))
 
     @classmethod
-    def from_file(cls, path):
+    def from_file(cls, path, name=None):
         """Map a file: its weights are used where they are, in the page cache.
 
         All processes that map the same file share that memory. The file must not be
@@ -176,6 +180,8 @@ cdef class Program:
         ----------
         path : str or os.PathLike
             A program (``.mlk``); the first one of several.
+        name : str, optional
+            Of several, the first one with that name.
 
         Returns
         -------
@@ -185,7 +191,7 @@ cdef class Program:
         Raises
         ------
         ModelError
-            If the verifier refuses the file's content.
+            If the verifier refuses the file's content, or there is no such name.
         UnsupportedOpError
             If an operator is not built into this engine.
         OSError
@@ -196,15 +202,25 @@ cdef class Program:
         Reads only.
         """
         cdef Program program = cls.__new__(cls)
-        owner, name = _map(path)
+        owner, file = _map(path)
         cdef Span content = _content(owner)
         try:
+            if name is not None:
+                content = _find(content, name)
             _verify(program, owner, content.start, content.bytes)
         except UnsupportedOpError as error:
-            raise UnsupportedOpError(f"{name}: {error}", error.operators) from None
+            raise UnsupportedOpError(f"{file}: {error}", error.operators) from None
         except ModelError as error:
-            raise ModelError(f"{name}: {error}") from None
+            raise ModelError(f"{file}: {error}") from None
         return program
+
+    @property
+    def name(self):
+        header = _header(self)
+        # an unmade program has none
+        if header.names == 0:
+            return ""
+        return (<bytes>mlk_program_name(header)).decode("utf-8", "replace")
 
     @property
     def arena_bytes(self):
@@ -338,6 +354,22 @@ cdef Span _content(owner) except *:
     return content
 
 
+cdef Span _find(Span content, str name) except *:
+    """The part of a file that begins with the program of that name."""
+    cdef const uint8_t *found = NULL
+    cdef bytes encoded = name.encode()
+    # an empty file has no bytes, and C ends a name at a zero
+    if content.bytes and 0 not in encoded:
+        found = <const uint8_t *>mlk_program_find(
+            content.start, content.bytes, encoded
+        )
+    if found == NULL:
+        raise ModelError(f"no program {name!r}, or damage before it")
+    content.bytes -= found - content.start
+    content.start = <uint8_t *>found
+    return content
+
+
 def programs(source):
     """All programs of a file with several, as ``pymlk compile A B -o FILE`` makes it.
 
@@ -367,8 +399,9 @@ def programs(source):
     Examples
     --------
     >>> one = bytes(Model("models/readahead/model.tflite").program)
-    >>> [program.macs for program in programs(one + bytes(-len(one) % 16) + one)]
-    [312, 312]
+    >>> both = programs(one + bytes(-len(one) % 16) + one)
+    >>> {program.name: program.macs for program in both}
+    {'': 312}
     """
     cdef Program program
     cdef const uint8_t *start

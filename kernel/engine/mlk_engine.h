@@ -99,7 +99,8 @@ enum mlk_opcode {
  * @ops: offset of @n_ops struct mlk_op
  * @io: offset of @n_inputs, then @n_outputs, u16 tensor numbers
  * @data: offset of the data, where every array an operator names lies
- * @names: offset of tensor names (zero-terminated UTF-8) up to @total_bytes
+ * @names: offset of the names, zero-terminated UTF-8, up to @total_bytes: the
+ *	program's own, which may be empty, then those of tensors
  * @n_tensors: number of tensors
  * @n_ops: number of operators
  * @n_inputs: number of inputs of the model
@@ -997,6 +998,21 @@ u64 mlk_program_op_macs(const void *program, u32 op);
 const void *mlk_program_next(const void *program, size_t bytes);
 
 /**
+ * mlk_program_find - a program by its name, where a file has several
+ * @file: aligned to MLK_PROGRAM_ALIGN; any bytes
+ * @bytes: how many may be read there
+ * @name: of the program
+ *
+ * Headers, checksums and names are checked on the way, which ends at the first
+ * program that is damaged. What is returned is not verified yet; as many fewer
+ * of @bytes may be read there as it lies behind @file.
+ *
+ * Context: any; reads only @file and @name.
+ * Return: the first program with that name, or NULL.
+ */
+const void *mlk_program_find(const void *file, size_t bytes, const char *name);
+
+/**
  * mlk_program_checksum - two running sums over the words behind the checksum
  * @program: at least total_bytes long, total_bytes a multiple of 4
  *
@@ -1033,6 +1049,12 @@ static inline const struct mlk_tensor *mlk_output_at(const struct mlk_header *h,
 						     u32 i)
 {
 	return mlk_input_at(h, h->n_inputs + i);
+}
+
+/* The program's name; empty if it was given none. */
+static inline const char *mlk_program_name(const struct mlk_header *h)
+{
+	return (const char *)h + h->names;
 }
 
 #endif /* MLK_ENGINE_H */

@@ -62,6 +62,7 @@ def _cost(program: Program) -> dict[str, Any]:
 def _program_facts(program: Program) -> dict[str, Any]:
     return {
         "kind": "program",
+        "name": program.name,
         "inputs": list(program.inputs),
         "outputs": list(program.outputs),
         "operators": [
@@ -84,7 +85,8 @@ def _print_tensor(role: str, tensor: dict[str, Any]) -> None:
 
 
 def _print(name: str, size: int, facts: dict[str, Any]) -> None:
-    print(f"{name}: {facts['kind']}, {size} bytes")
+    called = f" {facts['name']}" if facts.get("name") else ""
+    print(f"{name}: {facts['kind']}{called}, {size} bytes")
     for tensor in facts["inputs"]:
         _print_tensor("input", tensor)
     for tensor in facts["outputs"]:
