@@ -37,6 +37,7 @@ from ._engine cimport (
     mlk_input_at,
     mlk_op_at,
     mlk_output_at,
+    mlk_program_cost,
     mlk_program_find,
     mlk_program_name,
     mlk_program_next,
@@ -47,6 +48,7 @@ from ._engine cimport (
     mlk_program_verify,
     mlk_reason_text,
     mlk_simd,
+    mlk_speed,
     mlk_tensor,
 )
 
@@ -262,6 +264,50 @@ cdef class Program:
                 for i in range(header.n_outputs)
             ]
         )
+
+    def cost(self, speed=None):
+        """Tell how long one run takes at most, from what the program does.
+
+        Parameters
+        ----------
+        speed : tuple of (int, int, int), optional
+            Picoseconds of an operator, a multiply-accumulate, and any other value that
+            is computed or moved; by default those of plain C on a core of 1 GHz.
+
+        Returns
+        -------
+        int
+            Nanoseconds, whatever the inputs; not counted is waiting for others.
+
+        Raises
+        ------
+        ValueError
+            If `speed` is not three integers of 32 bits.
+
+        Thread safety
+        -------------
+        Pure function.
+
+        Source
+        ------
+        ``kernel/engine/mlk_cost.c``.
+
+        Examples
+        --------
+        >>> program = Model("models/readahead/model.tflite").program
+        >>> program.cost((20_000, 1_000, 2_000)) < program.cost()
+        True
+        """
+        cdef mlk_speed own
+        if speed is None:
+            return mlk_program_cost(self._start, NULL)
+        try:
+            own.op_ps, own.mac_ps, own.item_ps = speed
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(
+                f"speed {speed!r} found, three integers of 32 bits expected"
+            ) from error
+        return mlk_program_cost(self._start, &own)
 
     def __bytes__(self):
         if type(self._owner) is bytes and len(self._owner) == self._bytes:

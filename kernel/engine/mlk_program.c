@@ -275,7 +275,11 @@ static int mlk_check_all(const struct mlk_header *h, size_t bytes,
 		    mlk_tensor_at(h, io[i])->flags & MLK_TENSOR_CONST)
 			return MLK_REASON_IO;
 
-	return mlk_check_ops(h, diag);
+	reason = mlk_check_ops(h, diag);
+	if (!reason && limits && limits->ns &&
+	    mlk_program_cost(h, limits->speed) > limits->ns)
+		reason = MLK_REASON_TIME_LIMIT;
+	return reason;
 }
 
 int mlk_program_verify(const void *program, size_t bytes,
@@ -301,6 +305,7 @@ int mlk_program_verify(const void *program, size_t bytes,
 	case MLK_REASON_ARENA_LIMIT:
 		return -ENOSPC;
 	case MLK_REASON_MACS_LIMIT:
+	case MLK_REASON_TIME_LIMIT:
 		return -E2BIG;
 	default:
 		return -EINVAL;

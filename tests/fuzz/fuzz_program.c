@@ -38,9 +38,13 @@ static void run(const u8 *program)
 {
 	const struct mlk_header *h = (const struct mlk_header *)program;
 	u64 checksum = mlk_program_checksum(h);
+	const struct mlk_speed fast = { 1, 1, 1 }, endless = { ~0u, ~0u, ~0u };
 	u8 *arena = aligned_alloc(MLK_ARENA_ALIGN, h->arena_bytes);
 	u32 i;
 
+	if (mlk_program_cost(h, &fast) > mlk_program_cost(h, NULL) ||
+	    mlk_program_cost(h, NULL) > mlk_program_cost(h, &endless))
+		abort();
 	if (h->arena_bytes && !arena)
 		abort();
 	for (i = 0; i < h->arena_bytes; i++)

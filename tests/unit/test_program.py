@@ -9,7 +9,7 @@ import re
 import struct
 
 import pytest
-from helpers.engine_c import ENGINE, Limits, compile_c, engine, verify
+from helpers.engine_c import ENGINE, Limits, Speed, compile_c, engine, verify
 from helpers.reference import ROOT
 
 from pymlk import Model, ModelError, Program, UnsupportedOpError
@@ -295,13 +295,15 @@ ERRNO = {
     "OPCODE": errno.EOPNOTSUPP,
     "ARENA_LIMIT": errno.ENOSPC,
     "MACS_LIMIT": errno.E2BIG,
+    "TIME_LIMIT": errno.E2BIG,
 }
 CASES = [(r, i) for r, cases in STRUCTURED.items() for i in range(len(cases))]
 
 
 def test_every_reason_has_a_test():
     """Each entry of MLK_REASONS is reached somewhere in this file."""
-    elsewhere = {"NONE", "ALIGN", "CHECKSUM", "ARENA_LIMIT", "MACS_LIMIT"}
+    elsewhere = {"NONE", "ALIGN", "CHECKSUM"}
+    elsewhere |= {"ARENA_LIMIT", "MACS_LIMIT", "TIME_LIMIT"}
     assert set(STRUCTURED) | elsewhere == set(NAMES)
     assert not set(STRUCTURED) & elsewhere
 
@@ -401,6 +403,21 @@ def test_limits():
     ):
         rc, diag = verify(program, limits)
         assert (rc, NAMES[diag.reason]) == (-code, name)
+
+
+def test_time_limit():
+    """The time that mlk_program_cost() tells, at a speed or at the slow one."""
+    program = PROGRAMS["mlp.mlk"]
+    loaded = Program(program)
+    for speed in (None, (1000, 200, 300)):
+        given = speed and ctypes.pointer(Speed(*speed))
+        cost = loaded.cost(speed)
+        for ns in (0, cost, 2**64 - 1):
+            assert verify(program, Limits(2**20, 2**20, ns, given))[0] == 0
+        for ns in (1, cost - 1):
+            rc, diag = verify(program, Limits(2**20, 2**20, ns, given))
+            assert (rc, NAMES[diag.reason]) == (-errno.E2BIG, "TIME_LIMIT")
+            assert (diag.op, diag.tensor) == (-1, -1)
 
 
 def test_shared_arrays_do_not_make_verification_long():
