@@ -50,25 +50,17 @@ static struct mlk_work mlk_filter_work(u32 results, u32 width, u64 taps)
 				  .items = 4 * outputs };
 }
 
-static struct mlk_work mlk_conv_work(const struct mlk_conv_params *p,
-				     u32 results)
+static struct mlk_work mlk_conv_work(const struct mlk_check *c)
 {
-	struct mlk_work work =
-		mlk_filter_work(results, p->w.width, mlk_padded(p->w.depth));
-	u32 taps = p->kernel_h * p->kernel_w, row = p->w.width;
+	const struct mlk_conv_params *p = &c->op->conv;
+	const struct mlk_window *w = &p->window;
+	struct mlk_work work = mlk_filter_work(
+		mlk_result(c, 0)->bytes, p->w.width, mlk_padded(p->w.depth));
 
-	/* a pixel is gathered for each tap */
-	work.items +=
-		(u64)(results / row) * taps * (p->w.depth / taps / 16 + 1);
+	/* for each line of results, lines of the image go into the scratch */
+	work.items += (u64)w->batches * w->out_h *
+		      (48 * (u64)w->filter_h + mlk_result(c, 1)->bytes / 16);
 	return work;
-}
-
-static struct mlk_work
-mlk_depthwise_conv_work(const struct mlk_depthwise_conv_params *p, u32 results)
-{
-	u64 taps = (u64)p->window.filter_h * p->window.filter_w;
-
-	return mlk_filter_work(results, p->channels * p->fold, taps);
 }
 
 static struct mlk_work mlk_pool_work(const struct mlk_pool_params *p,
@@ -149,10 +141,12 @@ static struct mlk_work mlk_work_of(const struct mlk_check *c)
 				       mlk_padded(op->fc.w.depth));
 		break;
 	case MLK_OP_CONV_2D:
-		work = mlk_conv_work(&op->conv, results);
+		work = mlk_conv_work(c);
 		break;
 	case MLK_OP_DEPTHWISE_CONV:
-		work = mlk_depthwise_conv_work(&op->depthwise_conv, results);
+		/* taps come in fours */
+		work = mlk_filter_work(results, op->conv.w.width,
+				       (u64)op->conv.w.depth + 3);
 		break;
 	case MLK_OP_TRANSPOSE_CONV:
 		work = mlk_transpose_conv_work(&op->transpose_conv, results);
