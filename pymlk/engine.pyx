@@ -445,9 +445,8 @@ def programs(source):
     Examples
     --------
     >>> one = bytes(Model("models/readahead/model.tflite").program)
-    >>> both = programs(one + bytes(-len(one) % 16) + one)
-    >>> {program.name: program.macs for program in both}
-    {'': 312}
+    >>> [program.macs for program in programs(one + bytes(-len(one) % 16) + one)]
+    [312, 312]
     """
     cdef Program program
     cdef const uint8_t *start

@@ -54,9 +54,10 @@ static struct mlk_work mlk_conv_work(const struct mlk_check *c)
 {
 	const struct mlk_conv_params *p = &c->op->conv;
 	const struct mlk_window *w = &p->window;
-	struct mlk_work work = mlk_filter_work(
-		mlk_result(c, 0)->bytes, p->w.width, mlk_padded(p->w.depth));
+	u32 results = mlk_result(c, 0)->bytes;
+	struct mlk_work work;
 
+	work = mlk_filter_work(results, p->w.width, mlk_padded(p->w.depth));
 	/* for each line of results, lines of the image go into the scratch */
 	work.items += (u64)w->batches * w->out_h *
 		      (48 * (u64)w->filter_h + mlk_result(c, 1)->bytes / 16);
