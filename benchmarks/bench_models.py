@@ -26,9 +26,9 @@ from pymlk.engine import instruction_sets
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from helpers.reference import DATA, manifest, model_path
 
-ROUNDS = 30
-# Long enough that the clock does not show, for the smallest.
-INNER = 3
+ROUNDS = 60
+# Long enough that the clock does not show, short enough to be seldom interrupted.
+INNER = 1
 MODELS = {
     "kws": "mlperf__kws_ref_model",
     "ad01": "mlperf__ad01_int8",
