@@ -75,7 +75,8 @@ enum mlk_tensor_flag {
 	X(33, REQUANTIZE, requantize, 1, 1, 1) \
 	X(34, LUT_S16, lut_s16, 1, 1, 1) \
 	X(35, SIGMOID_S16, sigmoid_s16, 1, 1, 1) \
-	X(36, SOFTMAX_S16, softmax_s16, 1, 1, 1)
+	X(36, SOFTMAX_S16, softmax_s16, 1, 1, 1) \
+	X(40, CONV_S16, conv_s16, 1, 1, 1)
 
 enum mlk_opcode {
 #define MLK_OP_ENUM(number, NAME, name, least, most, results) \
@@ -734,6 +735,41 @@ struct mlk_softmax_s16_params {
 
 #define MLK_SOFTMAX_S16_MAX_DEPTH 65535
 
+/**
+ * struct mlk_conv_s16_params - MLK_OP_CONV_S16: int16 with int8 weights
+ * @window: the filter's way
+ * @channels: of the operand
+ * @width: channels of the result
+ * @groups: output o sees the channels of group o / (@width / @groups) only
+ * @weights: offset of s8 [@width][filter_h][filter_w][@channels / @groups]; if a
+ *	group is one channel, of [filter_h][filter_w][@width]
+ * @bias: offset of an s64 per output channel
+ * @multiplier: offset of an s32 per output channel, each >= 0
+ * @shift: offset of an s32 per output channel, each in [-31, 30]; @wide: at
+ *	most MLK_WIDE_MAX_SHIFT
+ * @weight_offset: minus the weights' zero point, nearly always 0
+ * @act_min: lower bound of the fused activation
+ * @act_max: upper bound of the fused activation
+ * @wide: sums have 64 bits, multipliers are Q0.15; else 32 bits and Q0.31
+ */
+struct mlk_conv_s16_params {
+	struct mlk_window window;
+	u32 channels;
+	u32 width;
+	u32 groups;
+	u32 weights;
+	u32 bias;
+	u32 multiplier;
+	u32 shift;
+	s32 weight_offset;
+	s32 act_min;
+	s32 act_max;
+	u32 wide;
+};
+
+/* Keeps the rounding of a 64-bit sum a shift to the right. */
+#define MLK_WIDE_MAX_SHIFT 14
+
 #define MLK_OP_PARAM_WORDS 24
 #define MLK_OP_OPERANDS 4
 #define MLK_OP_RESULTS 2
@@ -767,6 +803,7 @@ struct mlk_softmax_s16_params {
  * @requantize: MLK_OP_REQUANTIZE
  * @sigmoid: MLK_OP_SIGMOID_S16
  * @softmax_s16: MLK_OP_SOFTMAX_S16
+ * @conv_s16: MLK_OP_CONV_S16
  */
 struct mlk_op {
 	u16 opcode;
@@ -796,6 +833,7 @@ struct mlk_op {
 		struct mlk_requantize_params requantize;
 		struct mlk_sigmoid_params sigmoid;
 		struct mlk_softmax_s16_params softmax_s16;
+		struct mlk_conv_s16_params conv_s16;
 	};
 };
 

@@ -54,6 +54,18 @@ static inline s32 mlk_requant(s32 x, s32 multiplier, s32 shift)
 }
 
 /*
+ * MultiplyByQuantizedMultiplier of a 64-bit sum: @multiplier is Q0.15 and >= 0,
+ * @shift in [-31, MLK_WIDE_MAX_SHIFT]. Unsigned: hostile sums wrap.
+ */
+static inline s32 mlk_requant_wide(u64 x, s32 multiplier, s32 shift)
+{
+	u32 right = (u32)(15 - shift);
+
+	x = x * (u64)multiplier + ((u64)1 << (right - 1));
+	return (s32)((s64)x >> right);
+}
+
+/*
  * one_over_one_plus_x_for_x_in_0_1: three Newton-Raphson steps on 1/(1+x), @x
  * and the result as Q0.31.
  */

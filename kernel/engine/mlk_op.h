@@ -78,6 +78,9 @@
 #ifndef MLK_CONFIG_SOFTMAX_S16
 #define MLK_CONFIG_SOFTMAX_S16 1
 #endif
+#ifndef MLK_CONFIG_CONV_S16
+#define MLK_CONFIG_CONV_S16 1
+#endif
 
 #define MLK_CONFIG_COPY 1
 

@@ -56,6 +56,14 @@ def quantize_multiplier(real: float, most: int = 30) -> tuple[int, int]:
     return multiplier, shift
 
 
+def halved_multiplier(multiplier: int) -> int:
+    """Q0.31 as Q0.15, for 64-bit sums.
+
+    Source: MultiplyByQuantizedMultiplier of int64 in internal/common.cc.
+    """
+    return 0x7FFF if multiplier >= 0x7FFF0000 else (multiplier + (1 << 15)) >> 16
+
+
 def mul_high(a: int, b: int) -> int:
     """SaturatingRoundingDoublingHighMul of gemmlowp/fixedpoint/fixedpoint.h."""
     if a == b == -(2**31):

@@ -28,6 +28,7 @@ OPERATORS = (
     "LUT_S16",
     "SIGMOID_S16",
     "SOFTMAX_S16",
+    "CONV_S16",
 )
 MEMORY = {"memcpy", "memset", "memmove"}
 

@@ -14,6 +14,7 @@ from ..schema import Op
 from . import (
     binary,
     border,
+    by_dtype,
     conv,
     dense,
     elementwise,
@@ -25,7 +26,6 @@ from . import (
     spatial,
     state,
     table,
-    wide,
 )
 from .common import Builder, Unsupported, quantization
 from .shape import folded
@@ -47,5 +47,5 @@ LOWER: dict[str, Callable[[Builder, Op], None]] = {
     **matmul.LOWER,
     **table.LOWER,
     # what is here has int16 forms of operators above
-    **wide.LOWER,
+    **by_dtype.LOWER,
 }

@@ -9,7 +9,7 @@ from ...errors import ModelError
 from .. import arith
 from ..program import OP_LUT_S16, OP_REQUANTIZE, OP_SIGMOID_S16, OP_SOFTMAX_S16
 from ..schema import Op, Tensor
-from . import elementwise, table
+from . import elementwise
 from .binary import power_of_two
 from .common import Builder, Unsupported, need, quantization
 
@@ -75,7 +75,7 @@ def leaky_relu(builder: Builder, op: Op) -> None:
     builder.step(OP_REQUANTIZE, op, [source], [result], params)
 
 
-def _relu(low: float, high: float | None) -> Lower:
+def relu(low: float, high: float | None) -> Lower:
     """RELU and RELU6 of int16: as of int8, kernels/activations.cc."""
 
     def lower(builder: Builder, op: Op) -> None:
@@ -113,7 +113,7 @@ def _sigmoid_samples() -> bytes:
 SIGMOID = _sigmoid_samples()
 
 
-def _sigmoid(tanh: int) -> Lower:
+def sigmoid(tanh: int) -> Lower:
     """LOGISTIC and TANH of int16.
 
     Source: SigmoidPrepare and TanhPrepare in kernels/activations.cc, internal/
@@ -226,31 +226,3 @@ def softmax(builder: Builder, op: Op) -> None:
             *multiplier,
         ),
     )
-
-
-def _either(narrow: Lower, wide: Lower) -> Lower:
-    """An operator that has forms for int8 and int16."""
-
-    def lower(builder: Builder, op: Op) -> None:
-        by_dtype = wide if builder.operand(op, 0).dtype == "INT16" else narrow
-        by_dtype(builder, op)
-
-    return lower
-
-
-LOWER: dict[str, Lower] = {
-    "EXP": _either(elementwise.LOWER["EXP"], exp),
-    "LEAKY_RELU": _either(elementwise.LOWER["LEAKY_RELU"], leaky_relu),
-    "LOGISTIC": _either(table.LOWER["LOGISTIC"], _sigmoid(0)),
-    "RELU": _either(table.LOWER["RELU"], _relu(0.0, None)),
-    "RELU6": _either(table.LOWER["RELU6"], _relu(0.0, 6.0)),
-    "SOFTMAX": _either(table.LOWER["SOFTMAX"], softmax),
-    "TANH": _either(table.LOWER["TANH"], _sigmoid(1)),
-}
-
-# for docs/operators.md
-DTYPES = dict.fromkeys(LOWER, "int8, int16")
-EXCEPTIONS = {
-    "SOFTMAX": "bit-exact, also where a row's sum of exponentials reaches 512 and 2.14 "
-    "gives 127 for every class"
-}
