@@ -76,7 +76,8 @@ enum mlk_tensor_flag {
 	X(34, LUT_S16, lut_s16, 1, 1, 1) \
 	X(35, SIGMOID_S16, sigmoid_s16, 1, 1, 1) \
 	X(36, SOFTMAX_S16, softmax_s16, 1, 1, 1) \
-	X(40, CONV_S16, conv_s16, 1, 1, 1)
+	X(40, CONV_S16, conv_s16, 1, 1, 1) \
+	X(41, POOL_S16, pool_s16, 1, 1, 1)
 
 enum mlk_opcode {
 #define MLK_OP_ENUM(number, NAME, name, least, most, results) \
@@ -397,7 +398,7 @@ enum mlk_pool_kind {
 };
 
 /**
- * struct mlk_pool_params - MLK_OP_POOL
+ * struct mlk_pool_params - MLK_OP_POOL and MLK_OP_POOL_S16
  * @window: the filter's way; dilations are 1, each position meets the image
  * @channels: of operand and result
  * @kind: enum mlk_pool_kind
@@ -414,6 +415,7 @@ struct mlk_pool_params {
 
 /* Keeps the sum of a pool's values, and half their number, inside 31 bits. */
 #define MLK_POOL_MAX_TAPS 0x800000u
+#define MLK_POOL_S16_MAX_TAPS 0xffffu
 
 /* What MLK_OP_REDUCE makes of the values of one result. */
 enum mlk_reduce_kind {
@@ -427,17 +429,18 @@ enum mlk_reduce_kind {
 /**
  * struct mlk_reduce_params - MLK_OP_REDUCE over any dimensions
  * @keep: dimensions that stay, outermost first; 1 where there are less
- * @keep_stride: bytes of the operand from one to the next in each of them
+ * @keep_stride: elements of the operand from one to the next in each of them
  * @over: dimensions that are reduced, outermost first; 1 where there are less
- * @over_stride: bytes of the operand from one to the next in each of them
+ * @over_stride: elements of the operand from one to the next in each of them
  * @kind: enum mlk_reduce_kind
- * @is_unsigned: bytes of the operand count as 0 to 255
+ * @is_unsigned: bytes of the operand count as 0 to 255; not of int16
  * @bias: SUM: added to the sum; minus zero point times number of values
  * @multiplier: SUM: >= 0; what the sum is scaled by
  * @shift: SUM: in [-31, 30]
  * @out_zero_point: SUM: added after the multiplication
  * @act_min: SUM: lower bound of the result
  * @act_max: SUM: upper bound of the result; up to 255, low byte is stored
+ *	(int16: any, low half is stored)
  */
 struct mlk_reduce_params {
 	u32 keep[MLK_REDUCE_DIMS];
@@ -645,7 +648,7 @@ struct mlk_log_softmax_params {
 #define MLK_MATMUL_BATCH_RANK 4
 
 /**
- * struct mlk_matmul_params - MLK_OP_BATCH_MATMUL of int8
+ * struct mlk_matmul_params - MLK_OP_BATCH_MATMUL of int8 or int16
  * @batch: the result's batch dimensions, outermost first
  * @repeat1: bit i set where the first operand has 1 instead of @batch[i]
  * @repeat2: the same for the second operand
@@ -659,6 +662,9 @@ struct mlk_log_softmax_params {
  * @multiplier: of the sums, >= 0
  * @shift: belongs to @multiplier, in [-31, 30]
  * @out_zero_point: added at the end
+ *
+ * With int16 there are no zero points, sums have 64 bits, @multiplier is Q0.15
+ * and @shift at most MLK_WIDE_MAX_SHIFT.
  */
 struct mlk_matmul_params {
 	u32 batch[MLK_MATMUL_BATCH_RANK];
@@ -686,6 +692,7 @@ struct mlk_matmul_params {
  * @out_zero_point: added at the end
  * @act_min: lower bound, within the result's dtype
  * @act_max: upper bound, within the result's dtype
+ * @absolute: 1 to turn what is < 0 round before it is multiplied
  */
 struct mlk_requantize_params {
 	s32 in_zero_point;
@@ -696,6 +703,7 @@ struct mlk_requantize_params {
 	s32 out_zero_point;
 	s32 act_min;
 	s32 act_max;
+	u32 absolute;
 };
 
 /* Entries of a table that is interpolated; the last ends the last line. */
@@ -789,7 +797,7 @@ struct mlk_conv_s16_params {
  * @fill: MLK_OP_FILL
  * @take: MLK_OP_TAKE
  * @depthwise_conv: MLK_OP_DEPTHWISE_CONV
- * @pool: MLK_OP_POOL
+ * @pool: MLK_OP_POOL and MLK_OP_POOL_S16
  * @reduce: MLK_OP_REDUCE
  * @arg_extreme: MLK_OP_ARG_EXTREME
  * @transpose_conv: MLK_OP_TRANSPOSE_CONV

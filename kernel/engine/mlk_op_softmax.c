@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * SOFTMAX of int8 over the last dimension, in gemmlowp's fixed point.
+ * SOFTMAX of int8 over the last dimension, in gemmlowp's fixed point, to int8 or
+ * int16.
  * Arithmetic: tensorflow/lite/kernels/internal/reference/softmax.h and
  * gemmlowp/fixedpoint/fixedpoint.h. An int8 row has 256 possible differences to
  * its maximum, so the program carries their exponentials.
@@ -17,6 +18,7 @@ int mlk_check_softmax(struct mlk_check *c)
 {
 	const struct mlk_softmax_params *p = &c->op->softmax;
 	u32 bytes = mlk_operand(c, 0)->bytes;
+	const struct mlk_tensor *out = mlk_result(c, 0);
 	const s32 *table;
 	u32 i;
 
@@ -25,7 +27,7 @@ int mlk_check_softmax(struct mlk_check *c)
 	    !p->entries || p->entries > 256)
 		return MLK_REASON_PARAM;
 	if ((u64)p->rows * p->depth != bytes ||
-	    bytes != mlk_result(c, 0)->bytes)
+	    out->bytes != bytes * (out->dtype == MLK_INT16 ? 2 : 1))
 		return MLK_REASON_OPERAND;
 	if (!mlk_data_ok(c, p->table, 256 * 4))
 		return MLK_REASON_DATA;
@@ -40,7 +42,7 @@ int mlk_check_softmax(struct mlk_check *c)
 }
 
 /*
- * The last step to int8. From a sum of 512 on @exponent exceeds 31, which the
+ * The last step to @exponent bits less. From a sum of 512 on @exponent exceeds 31, which the
  * reference leaves undefined: where it runs, such shifts count modulo 32 and
  * the result is always rounded up. That makes every class certain, but to be
  * the reference bit for bit is the contract.
@@ -52,10 +54,11 @@ static s32 mlk_softmax_scale(s32 product, u32 exponent)
 	return mlk_round_shift(product, exponent);
 }
 
-static void mlk_softmax_row(const s8 *in, s8 *out, u32 depth, const s32 *table,
-			    u32 entries)
+/* One row; results of @bits begin with element @at of @out. */
+static void mlk_softmax_row(const s8 *in, u32 depth, const s32 *table,
+			    u32 entries, void *out, size_t at, u32 bits)
 {
-	s32 max = -128, scale;
+	s32 max = -128, low = -(1 << (bits - 1)), scale;
 	u32 sum = 0, headroom, i;
 
 	for (i = 0; i < depth; i++)
@@ -73,16 +76,18 @@ static void mlk_softmax_row(const s8 *in, s8 *out, u32 depth, const s32 *table,
 	scale = mlk_reciprocal_1p((s32)((sum << headroom) - (1u << 31)));
 	for (i = 0; i < depth; i++) {
 		u32 difference = (u32)(max - in[i]);
-		u32 exponent = MLK_SUM_INTEGER_BITS - headroom + 31 - 8;
-		s32 product;
+		u32 exponent = MLK_SUM_INTEGER_BITS - headroom + 31 - bits;
+		s32 q = low;
 
-		if (difference >= entries) {
-			out[i] = -128;
-			continue;
+		if (difference < entries) {
+			q = mlk_mul_high(scale, table[difference]);
+			q = mlk_softmax_scale(q, exponent) + low;
+			q = mlk_clamp(q, low, -1 - low);
 		}
-		product = mlk_mul_high(scale, table[difference]);
-		product = mlk_softmax_scale(product, exponent);
-		out[i] = (s8)mlk_clamp(product - 128, -128, 127);
+		if (bits == 8)
+			((s8 *)out)[at + i] = (s8)q;
+		else
+			((s16 *)out)[at + i] = (s16)q;
 	}
 }
 
@@ -91,13 +96,14 @@ void mlk_run_softmax(const struct mlk_frame *f)
 	const struct mlk_softmax_params *p = &f->op->softmax;
 	const s32 *table = (const s32 *)(f->program + p->table);
 	const s8 *in = mlk_in(f, 0);
-	s8 *out = mlk_out(f, 0);
+	u32 bits = f->tensors[f->op->out[0]].dtype == MLK_INT16 ? 16 : 8;
+	void *out = mlk_out(f, 0);
 	u32 row;
 
 	for (row = 0; row < p->rows; row++) {
-		mlk_softmax_row(in, out, p->depth, table, p->entries);
+		mlk_softmax_row(in, p->depth, table, p->entries, out,
+				(size_t)row * p->depth, bits);
 		in += p->depth;
-		out += p->depth;
 	}
 }
 

@@ -53,6 +53,7 @@ OP_LUT_S16 = 34
 OP_SIGMOID_S16 = 35
 OP_SOFTMAX_S16 = 36
 OP_CONV_S16 = 40
+OP_POOL_S16 = 41
 
 # struct mlk_weights: packed in blocks of 16 outputs by 4 inputs
 BLOCK_OUTPUTS = 16

@@ -248,6 +248,14 @@ def test_abs(scale, zero, ratio, out_zero):
     every_byte(unary("ABS", ("int8", "int8"), (1, 256), *quants))
 
 
+@examples(40)
+@given(scales(1e-4, 10.0), st.one_of(st.just(1.0), scales(2.0**-14, 2.0**14)))
+def test_abs_of_int16(scale, ratio):
+    """Its result has no zero point either."""
+    quants = (scale, 0), (f32(scale / ratio), 0)
+    every_word(wide_pair("ABS", quants, (1, 65536), 1))
+
+
 @examples(150)
 @given(scales(1e-4, 10.0), zero_points, scales(2.0**-10, 2.0**10), zero_points)
 def test_relu_0_to_1(scale, zero, ratio, out_zero):
@@ -335,7 +343,7 @@ def test_log_softmax_of_two_levels():
 
 
 @st.composite
-def matmuls(draw):
+def matmuls(draw, dtype):
     rows, depth, columns = (draw(st.integers(1, 20)) for _ in range(3))
     depth = draw(st.one_of(st.just(depth), st.integers(1, 120)))
     batch = draw(st.lists(st.integers(1, 4), max_size=3))
@@ -353,19 +361,22 @@ def matmuls(draw):
     out = tuple(max(pair) for pair in zip(*(s[:-2] for s in ones), strict=True))
     out += (rows, columns)
     one, two = draw(scales(1e-4, 1.0)), draw(scales(1e-4, 1.0))
-    s_out = f32(one * two * draw(scales(2.0**-4, 2.0**16)))
+    # sums of int16 have 15 bits more
+    more = 0 if dtype == "int8" else 12
+    s_out = f32(one * two * draw(scales(2.0 ** (more - 4), 2.0 ** (16 + more))))
+    zeros = zero_points if dtype == "int8" else st.just(0)
     tensors = [
-        Tensor("a", sides[0], "int8", (one,), (draw(zero_points),)),
-        Tensor("b", sides[1], "int8", (two,), (draw(zero_points),)),
-        Tensor("y", out, "int8", (s_out,), (draw(zero_points),)),
+        Tensor("a", sides[0], dtype, (one,), (draw(zeros),)),
+        Tensor("b", sides[1], dtype, (two,), (draw(zeros),)),
+        Tensor("y", out, dtype, (s_out,), (draw(zeros),)),
     ]
     inputs = [0, 1]
     if draw(st.booleans()):
         rng = random.Random(draw(seeds))
         count = math.prod(sides[1])
-        data = s8([rng.randint(-128, 127) for _ in range(count)])
+        data = raw(dtype, [rng.randint(*LIMITS[dtype]) for _ in range(count)])
         quant = (two,), tensors[1].zero_points
-        tensors[1] = Tensor("b", sides[1], "int8", *quant, data=data)
+        tensors[1] = Tensor("b", sides[1], dtype, *quant, data=data)
         inputs = [0]
     options = {"adj_x": adj[0], "adj_y": adj[1]}
     op = Op("BATCH_MATMUL", (0, 1), (2,), draw(st.integers(2, 3)), options)
@@ -373,9 +384,16 @@ def matmuls(draw):
 
 
 @examples(250)
-@given(matmuls(), seeds)
+@given(matmuls("int8"), seeds)
 def test_batch_matmul(data, seed):
     """Transposed sides, repeated batches, a constant or an activation on the right."""
+    check(data, 6, seed)
+
+
+@examples(250)
+@given(matmuls("int16"), seeds)
+def test_batch_matmul_of_int16(data, seed):
+    """The same with 16 bits and 64-bit sums."""
     check(data, 6, seed)
 
 
@@ -464,10 +482,12 @@ def test_exp_of_int16(scale, out_scale):
     scales(1e-6, 10.0),
     scales(2.0**-14, 2.0**14),
     zero_points,
+    st.one_of(st.sampled_from((0, 0, -32768, 32767)), st.integers(-32768, 32767)),
 )
-def test_requantise_from_int16(dtype, scale, ratio, zero):
-    """QUANTIZE from int16, as between parts of a model."""
-    quants = (scale, 0), (f32(scale / ratio), zero if dtype == "int8" else 0)
+def test_requantise_from_int16(dtype, scale, ratio, zero, in_zero):
+    """QUANTIZE from int16, to int16 without zero points."""
+    in_zero = 0 if dtype == "int16" else in_zero
+    quants = (scale, in_zero), (f32(scale / ratio), zero if dtype == "int8" else 0)
     dtypes = "int16", dtype
     every_word(wide_pair("QUANTIZE", quants, (1, 65536), 2, None, dtypes))
 
@@ -482,7 +502,7 @@ def test_requantise_from_int16(dtype, scale, ratio, zero):
 )
 def test_requantise_from_int32(dtype, scale, ratio, zero, seed):
     """QUANTIZE of sums."""
-    quants = (scale, 0), (f32(scale / ratio), zero if dtype == "int8" else 0)
+    quants = (scale, 0), (f32(scale / ratio), zero if dtype == "int8" else zero * 256)
     data = wide_pair("QUANTIZE", quants, (1, 300), 2, None, ("int32", dtype))
     model, reference = Model(data, backend="engine"), Reference(data)
     rng = random.Random(seed)
@@ -537,6 +557,22 @@ def test_softmax_of_int16(scale, beta, outer, depth, seed):
         shape = (1, depth)
     quants = (scale, 0), (2.0**-15, 0)
     check(wide_pair("SOFTMAX", quants, shape, 3, {"beta": beta}), 6, seed)
+
+
+@examples(120)
+@given(
+    scales(1e-4, 10.0),
+    zero_points,
+    st.integers(1, 5),
+    st.one_of(st.integers(1, 40), st.integers(1, 4000)),
+    seeds,
+)
+def test_softmax_from_int8_to_int16(scale, zero, rows, depth, seed):
+    """As streaming models end: the result's quantisation is always the same."""
+    quants = (scale, zero), (2.0**-16, -32768)
+    dtypes = "int8", "int16"
+    data = wide_pair("SOFTMAX", quants, (rows, depth), 2, {"beta": 1.0}, dtypes)
+    check(data, 8, seed)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 3e-4, 1e-3])

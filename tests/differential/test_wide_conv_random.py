@@ -7,10 +7,18 @@ import struct
 
 import pytest
 from helpers.random_models import check, examples, f32, scales, seeds
-from helpers.reference import need_tflite
+from helpers.reference import (
+    Reference,
+    contents,
+    describe,
+    fill,
+    need_tflite,
+    random_inputs,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pymlk import Model, ModelError
 from pymlk.write import Op, Tensor, build
 
 ACTIVATIONS = st.sampled_from(("NONE", "RELU", "RELU_N1_TO_1", "RELU6"))
@@ -59,9 +67,7 @@ class Draw:
         code = "q" if dtype == "int64" else "i"
         data = struct.pack(f"<{self.width}{code}", *values)
         quants = [f32(self.s_in * s) for s in self.s_w]
-        return Tensor(
-            "b", (self.width,), dtype, quants, (0,) * len(quants), data=data
-        )
+        return Tensor("b", (self.width,), dtype, quants, (0,) * len(quants), data=data)
 
 
 def bias_dtype(draw):
@@ -98,6 +104,39 @@ def dense(draw):
 def test_fully_connected(data, seed):
     """Rows, widths and depths of every size, with and without a bias."""
     check(data, 4, seed)
+
+
+@st.composite
+def einsums(draw):
+    """A BATCH_MATMUL, and the FULLY_CONNECTED that it is."""
+    rows, depth, width = (draw(st.integers(1, 40)) for _ in range(3))
+    d = Draw(draw, width, depth)
+    w, turned = d.w(width, depth), draw(st.booleans())
+    columns = b"".join(w.data[i::depth] for i in range(depth))
+    matrix = Tensor("w", (depth, width), "int8", w.scales, w.zero_points, 1, columns)
+    quants = [f32(d.s_in * s) for s in d.s_w]
+    zeros = (0,) * len(quants), 0, bytes(8 * width)
+    bias = Tensor("b", (width,), "int64", quants, *zeros)
+    x, y = d.x(rows, depth), d.y(rows, width)
+    op = Op("BATCH_MATMUL", (0, 1), (2,), 1, {"adj_y": turned})
+    product = build([x, w if turned else matrix, y], [op], [0], [2])
+    op = Op("FULLY_CONNECTED", (0, 1, 3), (2,), 7, {})
+    return product, build([x, w, y, bias], [op], [0], [2])
+
+
+@examples(150)
+@given(einsums(), seeds)
+def test_batch_matmul_with_int8(models, seed):
+    """No runtime has this form of BATCH_MATMUL."""
+    data, same = models
+    with pytest.raises(ModelError, match="refuses the model"):
+        Reference(data)
+    model, reference = Model(data, backend="engine"), Reference(same)
+    for inputs in random_inputs(model, 6, seed):
+        fill(model.inputs, inputs)
+        model.invoke()
+        found, expected = contents(model.outputs), reference(*inputs)
+        assert found == expected, describe(found, expected)
 
 
 def outputs(size, kernel, stride, dilation, same):

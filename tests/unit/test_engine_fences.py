@@ -29,6 +29,7 @@ OPERATORS = (
     "SIGMOID_S16",
     "SOFTMAX_S16",
     "CONV_S16",
+    "POOL_S16",
 )
 MEMORY = {"memcpy", "memset", "memmove"}
 

@@ -18,7 +18,6 @@ from . import (
     conv,
     dense,
     elementwise,
-    matmul,
     move,
     pool,
     reduce,
@@ -44,7 +43,6 @@ LOWER: dict[str, Callable[[Builder, Op], None]] = {
     **reduce.LOWER,
     **spatial.LOWER,
     **elementwise.LOWER,
-    **matmul.LOWER,
     **table.LOWER,
     # what is here has int16 forms of operators above
     **by_dtype.LOWER,

@@ -4,7 +4,16 @@
 from collections.abc import Callable
 
 from ..schema import Op
-from . import conv, dense, elementwise, spatial, table, wide, wide_conv
+from . import (
+    conv,
+    dense,
+    elementwise,
+    matmul,
+    spatial,
+    table,
+    wide,
+    wide_conv,
+)
 from .common import Builder
 
 Lower = Callable[[Builder, Op], None]
@@ -20,7 +29,16 @@ def either(narrow: Lower, wide: Lower, position: int = 0) -> Lower:
     return lower
 
 
+def batch_matmul(builder: Builder, op: Op) -> None:
+    """BATCH_MATMUL, which has a third form: int16 times constant int8."""
+    dtypes = [builder.operand(op, position).dtype for position in (0, 1)]
+    mixed = dtypes == ["INT16", "INT8"]
+    (wide_conv if mixed else matmul).batch_matmul(builder, op)
+
+
 LOWER: dict[str, Lower] = {
+    "ABS": either(elementwise.absolute, wide.absolute),
+    "BATCH_MATMUL": batch_matmul,
     "CONV_2D": either(conv.conv_2d, wide_conv.conv_2d),
     "DEPTHWISE_CONV_2D": either(spatial.depthwise_conv_2d, wide_conv.depthwise_conv_2d),
     "EXP": either(elementwise.exp, wide.exp),
@@ -36,10 +54,15 @@ LOWER: dict[str, Lower] = {
 
 # for docs/operators.md
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
-DTYPES = dict.fromkeys(LOWER, "int8, int16") | dict.fromkeys(
-    _WEIGHTED, "int8, int16 with int8 weights"
-)
+DTYPES = {
+    **dict.fromkeys(LOWER, "int8, int16"),
+    **dict.fromkeys(_WEIGHTED, "int8, int16 with int8 weights"),
+    "BATCH_MATMUL": "int8, int16, int16 with constant int8",
+}
 EXCEPTIONS = {
+    "BATCH_MATMUL": "bit-exact, but right where 2.14 reads garbage: adj_x with a right "
+    "side that is repeated; int16 with int8, which no runtime computes, is "
+    "FULLY_CONNECTED with an int64 bias of zeros",
     "SOFTMAX": "bit-exact, also where a row's sum of exponentials reaches 512 and 2.14 "
-    "gives 127 for every class"
+    "gives 127 for every class",
 }

@@ -14,6 +14,14 @@ from ..schema import ACTIVATIONS, Graph, Op, Tensor
 MAX_WEIGHT_BYTES = 1 << 27
 
 
+# What values of a dtype may be; zero points of int32 are those of int8.
+LIMITS = {
+    "INT8": (-128, 127),
+    "UINT8": (0, 255),
+    "INT16": (-(2**15), 2**15 - 1),
+}
+
+
 class Unsupported(Exception):
     """A form of an operator that is not in the engine; the text says why."""
 
@@ -112,13 +120,20 @@ def quantization(tensor: Tensor) -> tuple[float, int]:
     if not (math.isfinite(scale) and scale > 0):
         raise ModelError(f"{tensor}: scale {scale} found, expected a positive number")
     zero_point = tensor.zero_points[0] if tensor.zero_points else 0
-    limits = {"UINT8": (0, 255), "INT16": (-(2**15), 2**15 - 1)}
-    low, high = limits.get(tensor.dtype, (-128, 127))
+    low, high = LIMITS.get(tensor.dtype, LIMITS["INT8"])
     if not low <= zero_point <= high:
         raise ModelError(
             f"{tensor}: zero point {zero_point} found, expected {low} to {high}"
         )
     return scale, zero_point
+
+
+def symmetric(tensor: Tensor) -> float:
+    """Scale of an int16 or int32 tensor, which must have no zero point."""
+    scale, zero = quantization(tensor)
+    if zero:
+        raise Unsupported(f"{tensor} is {tensor.dtype} with zero point {zero}")
+    return scale
 
 
 def need(tensor: Tensor, *dtypes: str) -> None:

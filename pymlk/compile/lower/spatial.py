@@ -14,7 +14,14 @@ from ..program import (
     Ref,
 )
 from ..schema import Op, Tensor
-from .common import Builder, Unsupported, activation_range, need, quantization
+from .common import (
+    Builder,
+    Unsupported,
+    activation_range,
+    need,
+    quantization,
+    symmetric,
+)
 from .conv import check_image, padding
 from .weights import Product, biases, multipliers, weight_zero
 
@@ -209,8 +216,9 @@ def _lerps(op: Op, size: int, count: int, corners: bool, centers: bool) -> list[
 def resize_bilinear(builder: Builder, op: Op) -> None:
     """RESIZE_BILINEAR: ResizeBilinear in internal/reference/resize_bilinear.h."""
     source, result = builder.operand(op, 0), builder.result(op)
+    need(source, "INT8", "INT16")
     for tensor in (source, result):
-        need(tensor, "INT8")
+        need(tensor, source.dtype)
         check_image(op, tensor)
         quantization(tensor)
     height, width = constants(builder, op, 1, 2)
@@ -238,8 +246,12 @@ def resize_bilinear(builder: Builder, op: Op) -> None:
 def _phases(builder: Builder, op: Op, to_space: bool) -> None:
     """Lower both directions; an image of rank 3 has a width of 1."""
     source, result = builder.operand(op, 0), builder.result(op)
-    need(source, "INT8")
-    need(result, "INT8")
+    need(source, "INT8", "INT16")
+    need(result, source.dtype)
+    item = 1
+    if source.dtype == "INT16":
+        symmetric(source)
+        item = 2
     if quantization(source) != quantization(result):
         raise ModelError(f"{op}: {source} and {result} are quantised differently")
     rank = len(source.shape)
@@ -283,7 +295,7 @@ def _phases(builder: Builder, op: Op, to_space: bool) -> None:
             *one,
             *edges[::2],
             *(0 for _ in one),
-            depth,
+            depth * item,
             0 if to_space else quantization(result)[1],
             int(to_space),
         ),
@@ -307,3 +319,8 @@ LOWER = {
     "SPACE_TO_BATCH_ND": space_to_batch_nd,
     "TRANSPOSE_CONV": transpose_conv,
 }
+
+# for docs/operators.md
+DTYPES = dict.fromkeys(
+    ("BATCH_TO_SPACE_ND", "RESIZE_BILINEAR", "SPACE_TO_BATCH_ND"), "int8, int16"
+)

@@ -11,22 +11,14 @@ from ..program import OP_LUT_S16, OP_REQUANTIZE, OP_SIGMOID_S16, OP_SOFTMAX_S16
 from ..schema import Op, Tensor
 from . import elementwise
 from .binary import power_of_two
-from .common import Builder, Unsupported, need, quantization
+from .common import LIMITS, Builder, Unsupported, need, quantization, symmetric
 
 Lower = Callable[[Builder, Op], None]
-LIMITS = {
-    "INT8": (-128, 127),
-    "INT16": (-32768, 32767),
+_INTEGERS = {
+    "INT8": LIMITS["INT8"],
+    "INT16": LIMITS["INT16"],
     "INT32": (-(2**31), 2**31 - 1),
 }
-
-
-def symmetric(tensor: Tensor) -> float:
-    """Scale of an int16 or int32 tensor, which must have no zero point."""
-    scale, zero = quantization(tensor)
-    if zero:
-        raise Unsupported(f"{tensor} is {tensor.dtype} with zero point {zero}")
-    return scale
 
 
 def _pair(builder: Builder, op: Op) -> tuple[Tensor, Tensor, float, float]:
@@ -42,12 +34,13 @@ def _pair(builder: Builder, op: Op) -> tuple[Tensor, Tensor, float, float]:
 def requantize(builder: Builder, op: Op) -> None:
     """QUANTIZE between int8, int16 and int32 (internal/reference/requantize.h)."""
     source, result = builder.operand(op, 0), builder.result(op)
-    need(source, *LIMITS)
-    need(result, *LIMITS)
+    need(source, *_INTEGERS)
+    need(result, *_INTEGERS)
     if source.elements != result.elements:
         raise ModelError(f"{op}: {source} does not give {result}")
     for tensor in (source, result):
-        if tensor.dtype != "INT8":
+        # the reference has zero points of int16, but not from int16 to int16
+        if tensor.dtype == "INT32" or source.dtype == result.dtype:
             symmetric(tensor)
     (in_scale, in_zero), (out_scale, out_zero) = (
         quantization(source),
@@ -59,7 +52,7 @@ def requantize(builder: Builder, op: Op) -> None:
         op,
         [source],
         [result],
-        (in_zero, *multiplier, *multiplier, out_zero, *LIMITS[result.dtype]),
+        (in_zero, *multiplier, *multiplier, out_zero, *_INTEGERS[result.dtype], 0),
     )
 
 
@@ -71,7 +64,15 @@ def leaky_relu(builder: Builder, op: Op) -> None:
     )
     if negative[0] < 0:
         raise Unsupported("int16 with a negative alpha")
-    params = (0, *positive, *negative, 0, *LIMITS["INT16"])
+    params = (0, *positive, *negative, 0, *LIMITS["INT16"], 0)
+    builder.step(OP_REQUANTIZE, op, [source], [result], params)
+
+
+def absolute(builder: Builder, op: Op) -> None:
+    """ABS of int16 (AbsEvalQuantized in kernels/elementwise.cc)."""
+    source, result, in_scale, out_scale = _pair(builder, op)
+    multiplier = arith.quantize_multiplier(arith.f32(in_scale / out_scale))
+    params = (0, *multiplier, *multiplier, 0, *LIMITS["INT16"], 1)
     builder.step(OP_REQUANTIZE, op, [source], [result], params)
 
 
@@ -87,7 +88,7 @@ def relu(low: float, high: float | None) -> Lower:
             most = min(most, arith.round_away(arith.f32(high / out_scale)))
         if least > most:
             raise ModelError(f"{op}: no output value is left")
-        params = (0, *multiplier, *multiplier, 0, least, most)
+        params = (0, *multiplier, *multiplier, 0, least, most, 0)
         builder.step(OP_REQUANTIZE, op, [source], [result], params)
 
     return lower

@@ -2,21 +2,17 @@
 """Products of int16 activations with int8 weights: windows over images, in groups."""
 
 import struct
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...errors import ModelError
 from .. import arith
-from ..program import OP_CONV_S16, Ref
+from ..program import OP_CONV_S16
 from ..schema import Op, Tensor
 from ._moves import Fill, Move, emit, strides
-from .common import Builder, Unsupported, activation_range, need
+from .common import LIMITS, Builder, Unsupported, activation_range, need, symmetric
 from .conv import check_image
 from .spatial import Window, constants, window
 from .weights import Product, multipliers, weight_zero
-from .wide import LIMITS, symmetric
-
-_MAX_SHIFT = 14  # MLK_WIDE_MAX_SHIFT
 
 
 class _Layer(NamedTuple):
@@ -71,25 +67,15 @@ def _biases(builder: Builder, layer: _Layer, width: int) -> tuple[list[int], boo
     return list(struct.unpack(f"<{width}{code}", bias.data)), wide
 
 
-def _scaling(
-    p: Product, scales: Sequence[tuple[int, int]], wide: bool
-) -> tuple[list[int], list[int]]:
-    """Multipliers and shifts; those of 64-bit sums lose their lower half."""
-    if not wide:
-        return [m for m, _ in scales], [s for _, s in scales]
-    if max(shift for _, shift in scales) > _MAX_SHIFT:
-        raise Unsupported(f"scales of {p.source} and {p.result} are far apart")
-    return [arith.halved_multiplier(m) for m, _ in scales], [s for _, s in scales]
-
-
 def _step(
     builder: Builder, layer: _Layer, way: Window, source: Tensor, width: int
 ) -> None:
     """One step; `source` has the activations, maybe spread out."""
     p = layer.product
     bias, wide = _biases(builder, layer, width)
-    scales = multipliers(p, width, layer.dimension)
-    factors, shifts = _scaling(p, scales, wide)
+    scaling = multipliers(p, width, layer.dimension)
+    if wide:
+        scaling = [arith.wide_multiplier(*each) for each in scaling]
     channels = source.shape[-1]
     result = p.result
     data = builder.data
@@ -105,8 +91,8 @@ def _step(
             layer.groups,
             data.add(layer.taps),
             data.add(struct.pack(f"<{width}q", *bias)),
-            data.add_s32(factors),
-            data.add_s32(shifts),
+            data.add_s32([m for m, _ in scaling]),
+            data.add_s32([s for _, s in scaling]),
             layer.weight_offset,
             *activation_range(
                 p.op, p.activation, symmetric(result), 0, LIMITS["INT16"]
@@ -118,17 +104,14 @@ def _step(
     )
 
 
-def _product(
-    builder: Builder, p: Product, rows: int, taps: bytes, offset: int = 0
-) -> None:
+def _product(builder: Builder, layer: _Layer, rows: int) -> None:
     """Rows of activations times weights [width][depth]: a window of one pixel."""
-    width = p.result.elements // rows
-    depth = len(taps) // width
-    if depth == 1:
-        taps = side_by_side(taps, width)
+    p = layer.product
+    depth = p.source.elements // rows
     pixel = p.source._replace(shape=(rows, 1, 1, depth))
     way = Window(rows, *(1,) * 10, 0, 0)
-    _step(builder, _Layer(p, 1, taps, 0, offset), way, pixel, width)
+    # with a depth of 1 both orders of weights are the same
+    _step(builder, layer, way, pixel, p.result.elements // rows)
 
 
 def fully_connected(builder: Builder, op: Op) -> None:
@@ -143,7 +126,30 @@ def fully_connected(builder: Builder, op: Op) -> None:
     if rows == 0 or source.elements % depth or result.elements != rows * width:
         raise ModelError(f"{op}: {source} times {weights} does not give {result}")
     product = Product(op, source, weights, result, 2, op.options.enum(0), True)
-    _product(builder, product, rows, taps, -weight_zero(weights))
+    _product(builder, _Layer(product, 1, taps, 0, -weight_zero(weights)), rows)
+
+
+def batch_matmul(builder: Builder, op: Op) -> None:
+    """BATCH_MATMUL with a constant int8 matrix: FULLY_CONNECTED with an int64 bias.
+
+    No runtime computes this form. Converters write it for int16 activations.
+    """
+    source, weights, result, taps = _operands(builder, op)
+    if len(weights.shape) != 2 or len(source.shape) < 2:
+        raise Unsupported(f"{weights} is no matrix")
+    if op.options.flag(0):
+        raise Unsupported(f"{source} is transposed")
+    transposed = op.options.flag(1)
+    width, depth = weights.shape[:: 1 if transposed else -1]
+    if result.shape != (*source.shape[:-1], width) or source.shape[-1] != depth:
+        raise ModelError(f"{op}: {source} times {weights} does not give {result}")
+    if not transposed:
+        taps = side_by_side(taps, depth)
+    if weight_zero(weights):
+        raise Unsupported(f"{weights} has a zero point")
+    product = Product(op, source, weights, result, 2, 0, True)
+    layer = _Layer(product, 1, taps, 0 if transposed else 1, sums=("INT64",))
+    _product(builder, layer, source.elements // depth)
 
 
 def conv_2d(builder: Builder, op: Op) -> None:
