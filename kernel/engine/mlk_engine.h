@@ -77,7 +77,8 @@ enum mlk_tensor_flag {
 	X(35, SIGMOID_S16, sigmoid_s16, 1, 1, 1) \
 	X(36, SOFTMAX_S16, softmax_s16, 1, 1, 1) \
 	X(40, CONV_S16, conv_s16, 1, 1, 1) \
-	X(41, POOL_S16, pool_s16, 1, 1, 1)
+	X(41, POOL_S16, pool_s16, 1, 1, 1) \
+	X(42, RSQRT_S16, rsqrt_s16, 1, 1, 1)
 
 enum mlk_opcode {
 #define MLK_OP_ENUM(number, NAME, name, least, most, results) \
@@ -778,6 +779,16 @@ struct mlk_conv_s16_params {
 /* Keeps the rounding of a 64-bit sum a shift to the right. */
 #define MLK_WIDE_MAX_SHIFT 14
 
+/**
+ * struct mlk_rsqrt_s16_params - MLK_OP_RSQRT_S16
+ * @multiplier: from 1/sqrt(operand) as Q11.20 to output steps, >= 0
+ * @shift: belongs to @multiplier, in [-31, 30]
+ */
+struct mlk_rsqrt_s16_params {
+	s32 multiplier;
+	s32 shift;
+};
+
 #define MLK_OP_PARAM_WORDS 24
 #define MLK_OP_OPERANDS 4
 #define MLK_OP_RESULTS 2
@@ -812,6 +823,7 @@ struct mlk_conv_s16_params {
  * @sigmoid: MLK_OP_SIGMOID_S16
  * @softmax_s16: MLK_OP_SOFTMAX_S16
  * @conv_s16: MLK_OP_CONV_S16
+ * @rsqrt_s16: MLK_OP_RSQRT_S16
  */
 struct mlk_op {
 	u16 opcode;
@@ -842,6 +854,7 @@ struct mlk_op {
 		struct mlk_sigmoid_params sigmoid;
 		struct mlk_softmax_s16_params softmax_s16;
 		struct mlk_conv_s16_params conv_s16;
+		struct mlk_rsqrt_s16_params rsqrt_s16;
 	};
 };
 

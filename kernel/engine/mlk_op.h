@@ -84,6 +84,9 @@
 #ifndef MLK_CONFIG_POOL_S16
 #define MLK_CONFIG_POOL_S16 1
 #endif
+#ifndef MLK_CONFIG_RSQRT_S16
+#define MLK_CONFIG_RSQRT_S16 1
+#endif
 
 #define MLK_CONFIG_COPY 1
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * SOFTMAX of int8 over the last dimension, in gemmlowp's fixed point, to int8 or
- * int16.
+ * SOFTMAX of int8 over the last dimension, in gemmlowp's fixed point; the result
+ * is int8, or int16 for more digits.
  * Arithmetic: tensorflow/lite/kernels/internal/reference/softmax.h and
  * gemmlowp/fixedpoint/fixedpoint.h. An int8 row has 256 possible differences to
  * its maximum, so the program carries their exponentials.
@@ -19,6 +19,7 @@ int mlk_check_softmax(struct mlk_check *c)
 	const struct mlk_softmax_params *p = &c->op->softmax;
 	u32 bytes = mlk_operand(c, 0)->bytes;
 	const struct mlk_tensor *out = mlk_result(c, 0);
+	u64 item = out->dtype == MLK_INT16 ? 2 : 1;
 	const s32 *table;
 	u32 i;
 
@@ -26,8 +27,7 @@ int mlk_check_softmax(struct mlk_check *c)
 	if (!p->rows || !p->depth || p->depth > MLK_SOFTMAX_MAX_DEPTH ||
 	    !p->entries || p->entries > 256)
 		return MLK_REASON_PARAM;
-	if ((u64)p->rows * p->depth != bytes ||
-	    out->bytes != bytes * (out->dtype == MLK_INT16 ? 2 : 1))
+	if ((u64)p->rows * p->depth != bytes || bytes * item != out->bytes)
 		return MLK_REASON_OPERAND;
 	if (!mlk_data_ok(c, p->table, 256 * 4))
 		return MLK_REASON_DATA;
@@ -42,7 +42,7 @@ int mlk_check_softmax(struct mlk_check *c)
 }
 
 /*
- * The last step to @exponent bits less. From a sum of 512 on @exponent exceeds 31, which the
+ * The last step. From a sum of 512 on @exponent exceeds 31, which the
  * reference leaves undefined: where it runs, such shifts count modulo 32 and
  * the result is always rounded up. That makes every class certain, but to be
  * the reference bit for bit is the contract.
@@ -54,11 +54,13 @@ static s32 mlk_softmax_scale(s32 product, u32 exponent)
 	return mlk_round_shift(product, exponent);
 }
 
-/* One row; results of @bits begin with element @at of @out. */
-static void mlk_softmax_row(const s8 *in, u32 depth, const s32 *table,
-			    u32 entries, void *out, size_t at, u32 bits)
+/* One of the two results is written. */
+static void mlk_softmax_row(const s8 *in, s8 *out, s16 *wide, u32 depth,
+			    const s32 *table, u32 entries)
 {
-	s32 max = -128, low = -(1 << (bits - 1)), scale;
+	u32 bits = wide ? 16 : 8;
+	s32 max = -128, scale;
+	s32 half = 1 << (bits - 1);
 	u32 sum = 0, headroom, i;
 
 	for (i = 0; i < depth; i++)
@@ -77,17 +79,17 @@ static void mlk_softmax_row(const s8 *in, u32 depth, const s32 *table,
 	for (i = 0; i < depth; i++) {
 		u32 difference = (u32)(max - in[i]);
 		u32 exponent = MLK_SUM_INTEGER_BITS - headroom + 31 - bits;
-		s32 q = low;
+		s32 product = 0;
 
 		if (difference < entries) {
-			q = mlk_mul_high(scale, table[difference]);
-			q = mlk_softmax_scale(q, exponent) + low;
-			q = mlk_clamp(q, low, -1 - low);
+			product = mlk_mul_high(scale, table[difference]);
+			product = mlk_softmax_scale(product, exponent);
 		}
-		if (bits == 8)
-			((s8 *)out)[at + i] = (s8)q;
+		product = mlk_clamp(product - half, -half, half - 1);
+		if (wide)
+			wide[i] = (s16)product;
 		else
-			((s16 *)out)[at + i] = (s16)q;
+			out[i] = (s8)product;
 	}
 }
 
@@ -95,15 +97,19 @@ void mlk_run_softmax(const struct mlk_frame *f)
 {
 	const struct mlk_softmax_params *p = &f->op->softmax;
 	const s32 *table = (const s32 *)(f->program + p->table);
+	u32 is_wide = f->tensors[f->op->out[0]].dtype == MLK_INT16;
 	const s8 *in = mlk_in(f, 0);
-	u32 bits = f->tensors[f->op->out[0]].dtype == MLK_INT16 ? 16 : 8;
-	void *out = mlk_out(f, 0);
+	s8 *out = mlk_out(f, 0);
+	s16 *wide = is_wide ? mlk_out(f, 0) : NULL;
 	u32 row;
 
 	for (row = 0; row < p->rows; row++) {
-		mlk_softmax_row(in, p->depth, table, p->entries, out,
-				(size_t)row * p->depth, bits);
+		mlk_softmax_row(in, out, wide, p->depth, table, p->entries);
 		in += p->depth;
+		if (wide)
+			wide += p->depth;
+		else
+			out += p->depth;
 	}
 }
 

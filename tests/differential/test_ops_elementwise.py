@@ -7,6 +7,7 @@ Byte for byte with tflite-runtime 2.14's ``BUILTIN_REF``, as in `test_ops_random
 import math
 import random
 import struct
+from fractions import Fraction
 
 import pytest
 from differential.test_ops_random import (
@@ -254,6 +255,26 @@ def test_abs_of_int16(scale, ratio):
     """Its result has no zero point either."""
     quants = (scale, 0), (f32(scale / ratio), 0)
     every_word(wide_pair("ABS", quants, (1, 65536), 1))
+
+
+@examples(100)
+@given(scales(1e-4, 10.0), zero_points, scales(2.0**-10, 2.0**10), zero_points)
+def test_neg(scale, zero, ratio, out_zero):
+    """No runtime has it: half a step from the real result, if that is in range."""
+    out = f32(scale / ratio)
+    data = unary("NEG", ("int8", "int8"), (1, 256), (scale, zero), (out, out_zero))
+    with pytest.raises(ModelError, match="Neg only currently supports"):
+        Reference(data)(s8(range(-128, 128)))
+    model = Model(data, backend="engine")
+    fill(model.inputs, (s8(range(-128, 128)),))
+    model.invoke()
+    found = struct.unpack("256b", contents(model.outputs)[0])
+    for q, result in zip(range(-128, 128), found, strict=True):
+        real = (zero - q) * Fraction(scale) / Fraction(out) + out_zero
+        if -128 < real < 127:
+            assert abs(result - real) <= Fraction(1, 2)
+        else:
+            assert result in (-128, 127)
 
 
 @examples(150)

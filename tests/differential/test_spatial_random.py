@@ -91,6 +91,11 @@ def weight_scales(draw, rng, width):
     return [f32(math.exp(middle + rng.uniform(-3, 3))) for _ in range(count)]
 
 
+def unused_zeros(draw, s_w):
+    """Zero points of weights; the reference does not look at that of a whole tensor."""
+    return (draw(zero_points),) if len(s_w) == 1 else (0,) * len(s_w)
+
+
 def quantised(draw, s_in, s_w, activation):
     """Scale of a result, from all-zero results to saturation."""
     s_out = f32(s_in * max(s_w) / draw(scales(2.0**-20, 2.0**12)))
@@ -120,7 +125,7 @@ def depthwise(draw):
             (1, *image.kernel, width),
             "int8",
             s_w,
-            (0,) * len(s_w),
+            unused_zeros(draw, s_w),
             3,
             weights,
         ),
@@ -236,7 +241,7 @@ def transpose_convolutions(draw):
             (width, *image.kernel, image.channels),
             "int8",
             s_w,
-            (0,) * len(s_w),
+            unused_zeros(draw, s_w),
             0,
             weights,
         ),

@@ -30,6 +30,7 @@ OPERATORS = (
     "SOFTMAX_S16",
     "CONV_S16",
     "POOL_S16",
+    "RSQRT_S16",
 )
 MEMORY = {"memcpy", "memset", "memmove"}
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from ..schema import Op
 from . import (
-    conv,
     dense,
     elementwise,
+    grouped,
     matmul,
     spatial,
     table,
@@ -39,7 +39,7 @@ def batch_matmul(builder: Builder, op: Op) -> None:
 LOWER: dict[str, Lower] = {
     "ABS": either(elementwise.absolute, wide.absolute),
     "BATCH_MATMUL": batch_matmul,
-    "CONV_2D": either(conv.conv_2d, wide_conv.conv_2d),
+    "CONV_2D": either(grouped.conv_2d, wide_conv.conv_2d),
     "DEPTHWISE_CONV_2D": either(spatial.depthwise_conv_2d, wide_conv.depthwise_conv_2d),
     "EXP": either(elementwise.exp, wide.exp),
     "FULLY_CONNECTED": either(dense.fully_connected, wide_conv.fully_connected),
@@ -47,6 +47,7 @@ LOWER: dict[str, Lower] = {
     "LOGISTIC": either(table.LOWER["LOGISTIC"], wide.sigmoid(0)),
     "RELU": either(table.LOWER["RELU"], wide.relu(0.0, None)),
     "RELU6": either(table.LOWER["RELU6"], wide.relu(0.0, 6.0)),
+    "RSQRT": either(elementwise.rsqrt, wide.rsqrt),
     "SOFTMAX": either(table.softmax, wide.softmax),
     "TANH": either(table.LOWER["TANH"], wide.sigmoid(1)),
     "TRANSPOSE_CONV": either(spatial.transpose_conv, wide_conv.transpose_conv, 2),
@@ -63,6 +64,8 @@ EXCEPTIONS = {
     "BATCH_MATMUL": "bit-exact, but right where 2.14 reads garbage: adj_x with a right "
     "side that is repeated; int16 with int8, which no runtime computes, is "
     "FULLY_CONNECTED with an int64 bias of zeros",
+    "RSQRT": "bit-exact; the most for a negative operand, where 2.14 fails; int16, "
+    "which 2.14 lacks, equal to tflite-micro",
     "SOFTMAX": "bit-exact, also where a row's sum of exponentials reaches 512 and 2.14 "
     "gives 127 for every class",
 }

@@ -51,7 +51,7 @@ def conv_2d(builder: Builder, op: Op) -> None:
     dilation_w, dilation_h = options.integer(4, 1), options.integer(5, 1)
     width, kernel_h, kernel_w, channels = weights.shape
     if channels != source.shape[3]:
-        raise Unsupported(f"groups: {source} with {weights}")
+        raise ModelError(f"{op}: {weights} does not suit {source}")
     if weight_zero(weights):
         raise Unsupported(f"{weights} has a zero point")
     top, out_h = padding(op, same, source.shape[1], kernel_h, stride_h, dilation_h)

@@ -7,13 +7,20 @@ from collections.abc import Callable
 
 from ...errors import ModelError
 from .. import arith
-from ..program import OP_LUT_S16, OP_REQUANTIZE, OP_SIGMOID_S16, OP_SOFTMAX_S16
+from ..program import (
+    OP_LUT_S16,
+    OP_REQUANTIZE,
+    OP_RSQRT_S16,
+    OP_SIGMOID_S16,
+    OP_SOFTMAX_S16,
+)
 from ..schema import Op, Tensor
 from . import elementwise
 from .binary import power_of_two
 from .common import LIMITS, Builder, Unsupported, need, quantization, symmetric
 
 Lower = Callable[[Builder, Op], None]
+_ROOT_FRACTION = 20  # MLK_RSQRT_FRACTION
 _INTEGERS = {
     "INT8": LIMITS["INT8"],
     "INT16": LIMITS["INT16"],
@@ -74,6 +81,22 @@ def absolute(builder: Builder, op: Op) -> None:
     multiplier = arith.quantize_multiplier(arith.f32(in_scale / out_scale))
     params = (0, *multiplier, *multiplier, 0, *LIMITS["INT16"], 1)
     builder.step(OP_REQUANTIZE, op, [source], [result], params)
+
+
+def rsqrt(builder: Builder, op: Op) -> None:
+    """RSQRT of int16, which 2.14 lacks (tflite-micro's kernels/elementwise.cc).
+
+    There the scales' product is of doubles, and a negative operand makes the call fail.
+    A run cannot fail, so it gives the highest value then, as 0 does.
+    """
+    source, result, in_scale, out_scale = _pair(builder, op)
+    multiplier, shift = arith.quantize_multiplier(
+        1.0 / (math.sqrt(in_scale) * out_scale)
+    )
+    shift -= _ROOT_FRACTION
+    if shift < -31:
+        raise Unsupported(f"scales {in_scale:g} and {out_scale:g} are far apart")
+    builder.step(OP_RSQRT_S16, op, [source], [result], (multiplier, shift))
 
 
 def relu(low: float, high: float | None) -> Lower:
