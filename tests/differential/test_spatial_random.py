@@ -92,8 +92,8 @@ def weight_scales(draw, rng, width):
 
 
 def unused_zeros(draw, s_w):
-    """Zero points of weights; the reference does not look at that of a whole tensor."""
-    return (draw(zero_points),) if len(s_w) == 1 else (0,) * len(s_w)
+    """Zero points of weights, at which the reference does not look."""
+    return (draw(zero_points),) * len(s_w)
 
 
 def quantised(draw, s_in, s_w, activation):

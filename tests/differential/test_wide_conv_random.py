@@ -208,7 +208,7 @@ def depthwise(draw):
     tensors = [
         d.x(batch, *size, channels),
         # the reference does not look at a zero point
-        d.w(1, *kernel, width, dimension=3, zero=3 if len(d.s_w) == 1 else 0),
+        d.w(1, *kernel, width, dimension=3, zero=3),
         d.y(batch, *out, width),
     ]
     bias = draw(st.booleans())

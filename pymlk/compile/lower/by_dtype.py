@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from ..schema import Op
 from . import (
+    conv,
     dense,
     elementwise,
-    grouped,
     matmul,
     spatial,
     table,
@@ -39,8 +39,8 @@ def batch_matmul(builder: Builder, op: Op) -> None:
 LOWER: dict[str, Lower] = {
     "ABS": either(elementwise.absolute, wide.absolute),
     "BATCH_MATMUL": batch_matmul,
-    "CONV_2D": either(grouped.conv_2d, wide_conv.conv_2d),
-    "DEPTHWISE_CONV_2D": either(spatial.depthwise_conv_2d, wide_conv.depthwise_conv_2d),
+    "CONV_2D": either(conv.conv_2d, wide_conv.conv_2d),
+    "DEPTHWISE_CONV_2D": either(conv.depthwise_conv_2d, wide_conv.depthwise_conv_2d),
     "EXP": either(elementwise.exp, wide.exp),
     "FULLY_CONNECTED": either(dense.fully_connected, wide_conv.fully_connected),
     "LEAKY_RELU": either(elementwise.leaky_relu, wide.leaky_relu),

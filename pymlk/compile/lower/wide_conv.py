@@ -10,9 +10,9 @@ from ..program import OP_CONV_S16
 from ..schema import Op, Tensor
 from ._moves import Fill, Move, emit, strides
 from .common import LIMITS, Builder, Unsupported, activation_range, need, symmetric
-from .conv import check_image
-from .spatial import Window, constants, window
+from .spatial import constants
 from .weights import Product, multipliers, weight_zero
+from .window import Window, check_image, window
 
 
 class _Layer(NamedTuple):
@@ -21,7 +21,6 @@ class _Layer(NamedTuple):
     product: Product
     groups: int
     taps: bytes
-    dimension: int  # of the weights, which counts outputs
     weight_offset: int = 0
     # what biases may be; sums are of their dtype, and without any of the first
     sums: tuple[str, ...] = ("INT32", "INT64")
@@ -73,7 +72,7 @@ def _step(
     """One step; `source` has the activations, maybe spread out."""
     p = layer.product
     bias, wide = _biases(builder, layer, width)
-    scaling = multipliers(p, width, layer.dimension)
+    scaling = multipliers(p, width)
     if wide:
         scaling = [arith.wide_multiplier(*each) for each in scaling]
     channels = source.shape[-1]
@@ -126,7 +125,7 @@ def fully_connected(builder: Builder, op: Op) -> None:
     if rows == 0 or source.elements % depth or result.elements != rows * width:
         raise ModelError(f"{op}: {source} times {weights} does not give {result}")
     product = Product(op, source, weights, result, 2, op.options.enum(0), True)
-    _product(builder, _Layer(product, 1, taps, 0, -weight_zero(weights)), rows)
+    _product(builder, _Layer(product, 1, taps, -weight_zero(weights)), rows)
 
 
 def batch_matmul(builder: Builder, op: Op) -> None:
@@ -147,8 +146,9 @@ def batch_matmul(builder: Builder, op: Op) -> None:
         taps = side_by_side(taps, depth)
     if weight_zero(weights):
         raise Unsupported(f"{weights} has a zero point")
-    product = Product(op, source, weights, result, 2, 0, True)
-    layer = _Layer(product, 1, taps, 0 if transposed else 1, sums=("INT64",))
+    outputs = 0 if transposed else 1
+    product = Product(op, source, weights, result, 2, 0, True, outputs)
+    layer = _Layer(product, 1, taps, sums=("INT64",))
     _product(builder, layer, source.elements // depth)
 
 
@@ -178,7 +178,7 @@ def conv_2d(builder: Builder, op: Op) -> None:
     product = Product(op, source, weights, result, 2, options.enum(3), False)
     if depth == 1:
         taps = side_by_side(taps, width)
-    _step(builder, _Layer(product, groups, taps, 0), way, source, width)
+    _step(builder, _Layer(product, groups, taps), way, source, width)
 
 
 def depthwise_conv_2d(builder: Builder, op: Op) -> None:
@@ -199,8 +199,10 @@ def depthwise_conv_2d(builder: Builder, op: Op) -> None:
     )
     if result.shape != (way.batches, way.out_h, way.out_w, width):
         raise ModelError(f"{op}: {source} with {weights} does not give {result}")
-    product = Product(op, source, weights, result, 2, options.enum(4), False)
-    layer = _Layer(product, channels, taps, 3, sums=("INT64",))
+    # the reference does not look at zero points of the weights
+    weights = weights._replace(zero_points=())
+    product = Product(op, source, weights, result, 2, options.enum(4), False, 3)
+    layer = _Layer(product, channels, taps, sums=("INT64",))
     _step(builder, layer, way, source, width)
 
 
@@ -263,5 +265,6 @@ def transpose_conv(builder: Builder, op: Op) -> None:
     )
     if channels == 1:
         turned = side_by_side(turned, width)
+    weights = weights._replace(zero_points=())
     product = Product(op, source, weights, result, 3, options.enum(3), False)
-    _step(builder, _Layer(product, 1, turned, 0), way, spread, width)
+    _step(builder, _Layer(product, 1, turned), way, spread, width)
