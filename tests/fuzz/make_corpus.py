@@ -88,6 +88,80 @@ def _spatial() -> dict[str, bytes]:
     }
 
 
+def _wide() -> dict[str, bytes]:
+    """Operators of int16."""
+    rng = random.Random(14)
+
+    def x(*shape: int, scale: float = 0.1) -> Tensor:
+        return Tensor("x", shape, "int16", (scale,), (0,))
+
+    def weights(*shape: int, dimension: int = 0, zero: int = 0) -> Tensor:
+        count = 1 if zero else shape[dimension]
+        scales = [0.01 * (i + 1) for i in range(count)]
+        data = rng.randbytes(math.prod(shape))
+        return Tensor("w", shape, "int8", scales, (zero,) * count, dimension, data)
+
+    def ints(*values: int, dtype: str = "int32") -> Tensor:
+        code = "q" if dtype == "int64" else "i"
+        data = struct.pack(f"<{len(values)}{code}", *values)
+        return Tensor("n", (len(values),), dtype, data=data)
+
+    def one(name: str, *tensors: Tensor, inputs: int = 1, **options: object) -> bytes:
+        last = len(tensors) - 1
+        op = Op(name, range(last), (last,), 2, options)
+        return build(tensors, [op], range(inputs), [last])
+
+    window = {"padding": "SAME", "stride_h": 2, "stride_w": 2}
+    bias = ints(5, -(1 << 40), 1 << 40, 7, dtype="int64")
+    return {
+        "abs_s16": one("ABS", x(2, 3), x(2, 3, scale=0.3)),
+        "average_pool_s16": one(
+            "AVERAGE_POOL_2D",
+            x(1, 2, 4, 2),
+            x(1, 2, 4, 2),
+            padding="SAME",
+            filter_height=2,
+            filter_width=3,
+        ),
+        "batch_matmul_s16": one(
+            "BATCH_MATMUL",
+            x(2, 1, 2, 3),
+            x(3, 2, 3),
+            x(2, 3, 2, 2, scale=40.0),
+            inputs=2,
+            adj_y=True,
+        ),
+        "conv_s16": one(
+            "CONV_2D",
+            x(1, 3, 4, 4),
+            weights(4, 2, 3, 2),
+            bias,
+            x(1, 2, 2, 4, scale=8.0),
+            **window,
+        ),
+        "depthwise_conv_s16": one(
+            "DEPTHWISE_CONV_2D",
+            x(1, 3, 4, 2),
+            weights(1, 2, 3, 4, dimension=3),
+            bias,
+            x(1, 2, 2, 4, scale=8.0),
+            **window,
+        ),
+        "fully_connected_s16": one(
+            "FULLY_CONNECTED",
+            x(2, 67),
+            weights(4, 67, zero=5),
+            ints(1, 2, -3, 4),
+            x(2, 4, scale=9.0),
+        ),
+        "mean_s16": one("MEAN", x(2, 3, 4), ints(1), x(2, 4)),
+        "resize_bilinear_s16": one(
+            "RESIZE_BILINEAR", x(1, 2, 3, 2), ints(3, 4), x(1, 3, 4, 2)
+        ),
+        "rsqrt_s16": one("RSQRT", x(2, 3), x(2, 3, scale=1e-3)),
+    }
+
+
 def models() -> dict[str, bytes]:
     """Tiny ``.tflite`` models by name."""
     rng = random.Random(11)
@@ -237,6 +311,7 @@ def models() -> dict[str, bytes]:
     )
     return {
         **_spatial(),
+        **_wide(),
         "conv_2d": convolution,
         "add": two("ADD", Tensor("y", (2, 3), "int8", (0.3,), (7,)), row),
         "batch_matmul": matmul,
