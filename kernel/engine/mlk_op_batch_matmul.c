@@ -50,6 +50,7 @@ int mlk_check_batch_matmul(struct mlk_check *c)
 	const struct mlk_tensor *a = mlk_operand(c, 0);
 	const struct mlk_tensor *b = mlk_operand(c, 1);
 	const struct mlk_tensor *out = mlk_result(c, 0);
+	int wide = a->dtype == MLK_INT16;
 
 	c->used_words = sizeof(*p) / 4;
 	if (!p->depth || p->transposed1 > 1 || p->transposed2 > 1 ||
@@ -59,7 +60,7 @@ int mlk_check_batch_matmul(struct mlk_check *c)
 	    p->shift > 30 || p->out_zero_point < -128 ||
 	    p->out_zero_point > 127)
 		return MLK_REASON_PARAM;
-	if ((a->dtype != MLK_INT8 && a->dtype != MLK_INT16) ||
+	if ((a->dtype != MLK_INT8 && !wide) ||
 	    b->dtype != a->dtype || out->dtype != a->dtype ||
 	    !mlk_matmul_size_ok(mlk_matmul_batches(p->batch, p->repeat1),
 				p->rows, p->depth, a) ||
@@ -68,11 +69,9 @@ int mlk_check_batch_matmul(struct mlk_check *c)
 	    !mlk_matmul_size_ok(mlk_matmul_batches(p->batch, 0), p->rows,
 				p->columns, out))
 		return MLK_REASON_OPERAND;
-	c->macs = (u64)out->bytes * p->depth;
-	if (a->dtype == MLK_INT8)
-		return MLK_REASON_NONE;
-	c->macs /= 2;
-	return mlk_matmul_wide_ok(p) ? MLK_REASON_NONE : MLK_REASON_PARAM;
+	c->macs = (u64)mlk_items(out->bytes, wide ? 2 : 1) * p->depth;
+	return wide && !mlk_matmul_wide_ok(p) ? MLK_REASON_PARAM :
+						MLK_REASON_NONE;
 }
 
 static s8 mlk_matmul_output(const struct mlk_matmul_params *p, u32 sum)
