@@ -42,7 +42,7 @@ int mlk_check_requantize(struct mlk_check *c)
 	    p->positive_shift > 30 || p->negative_multiplier < 0 ||
 	    p->negative_shift < -31 || p->negative_shift > 30)
 		return MLK_REASON_PARAM;
-	if (p->in_zero_point < -128 || p->in_zero_point > 127 ||
+	if (p->in_zero_point < -32768 || p->in_zero_point > 32767 ||
 	    p->out_zero_point < -128 || p->out_zero_point > 127 ||
 	    p->act_min > p->act_max || p->act_min < -half - half ||
 	    p->act_max > half - 1 + half)

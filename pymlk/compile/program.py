@@ -52,6 +52,8 @@ OP_REQUANTIZE = 33
 OP_LUT_S16 = 34
 OP_SIGMOID_S16 = 35
 OP_SOFTMAX_S16 = 36
+OP_SVDF = 50
+OP_LSTM = 51
 
 # struct mlk_weights: packed in blocks of 16 outputs by 4 inputs
 BLOCK_OUTPUTS = 16

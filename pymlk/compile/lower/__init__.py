@@ -20,6 +20,7 @@ from . import (
     matmul,
     move,
     pool,
+    recurrent,
     reduce,
     shape,
     spatial,
@@ -28,9 +29,10 @@ from . import (
     wide,
 )
 from .common import Builder, Unsupported, quantization
+from .recurrent import STATES
 from .shape import folded
 
-__all__ = ["LOWER", "Builder", "Unsupported", "folded", "quantization"]
+__all__ = ["LOWER", "STATES", "Builder", "Unsupported", "folded", "quantization"]
 
 LOWER: dict[str, Callable[[Builder, Op], None]] = {
     **binary.LOWER,
@@ -41,6 +43,7 @@ LOWER: dict[str, Callable[[Builder, Op], None]] = {
     **shape.LOWER,
     **state.LOWER,
     **pool.LOWER,
+    **recurrent.LOWER,
     **reduce.LOWER,
     **spatial.LOWER,
     **elementwise.LOWER,

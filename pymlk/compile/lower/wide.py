@@ -47,7 +47,9 @@ def requantize(builder: Builder, op: Op) -> None:
     if source.elements != result.elements:
         raise ModelError(f"{op}: {source} does not give {result}")
     for tensor in (source, result):
-        if tensor.dtype != "INT8":
+        # the outcome of a SOFTMAX of int8 may be int16 with a zero point
+        with_zero = tensor is source and result.dtype == "INT32"
+        if tensor.dtype == "INT32" or (tensor.dtype == "INT16" and not with_zero):
             symmetric(tensor)
     (in_scale, in_zero), (out_scale, out_zero) = (
         quantization(source),
