@@ -87,7 +87,7 @@ static s32 mlk_exp_quarter_s16(s32 a)
 static s32 mlk_exp_negative_s16(s32 a, u32 bits)
 {
 	/* exp(-1/4), exp(-1/2), exp(-1) and so on as Q0.15 */
-	static const s16 factor[] = { 25520, 19875, 12055, 4435, 600, 11, 0 };
+	static const s16 factor[7] = { 25520, 19875, 12055, 4435, 600, 11, 0 };
 	s32 quarter = 1 << (13 - bits);
 	s32 rest = (a & (quarter - 1)) - quarter;
 	s32 whole = rest - a;
@@ -100,7 +100,7 @@ static s32 mlk_exp_negative_s16(s32 a, u32 bits)
 	if (bits > 5 && a < -(quarter << 7))
 		return 0;
 	result = mlk_exp_quarter_s16(rest * (1 << bits));
-	for (i = 0; i < sizeof(factor) / sizeof(factor[0]) && i < bits + 2; i++)
+	for (i = 0; i < 7 && i < bits + 2; i++)
 		if (whole & (quarter << i))
 			result = mlk_mul_high_s16(result, factor[i]);
 	return result;
@@ -161,13 +161,12 @@ static s32 mlk_lstm_gate(const struct mlk_frame *f, u32 gate, u32 cell,
 
 	from_in += mlk_dot_s8(in, w + (size_t)row * p->inputs, p->inputs);
 	from_state += mlk_dot_s8(state, r + (size_t)row * p->cells, p->cells);
-	gate *= 2;
-	sum = mlk_saturate_s16(
-		mlk_requant((s32)from_in, multiplier[gate], shift[gate]));
-	gate++;
-	sum = (s32)((u32)mlk_requant((s32)from_state, multiplier[gate],
-				     shift[gate]) +
-		    (u32)sum);
+	multiplier += 2 * gate;
+	shift += 2 * gate;
+	sum = mlk_requant((s32)from_in, multiplier[0], shift[0]);
+	sum = mlk_saturate_s16(sum);
+	from_state = (u32)mlk_requant((s32)from_state, multiplier[1], shift[1]);
+	sum = (s32)(from_state + (u32)sum);
 	return mlk_saturate_s16(sum);
 }
 
@@ -176,28 +175,28 @@ static s8 mlk_lstm_cell(const struct mlk_frame *f, u32 cell, const s8 *in,
 			const s8 *state, s16 *cell_state)
 {
 	const struct mlk_lstm_params *p = &f->op->lstm;
-	s32 forget, update, input, output, now;
+	s32 gate[MLK_LSTM_GATES];
+	s32 now, output;
+	u32 i;
 
-	forget = mlk_lstm_logistic(
-		mlk_lstm_gate(f, MLK_LSTM_FORGET, cell, in, state));
-	update = mlk_lstm_tanh(
-		mlk_lstm_gate(f, MLK_LSTM_CELL, cell, in, state), 3);
-	output = mlk_lstm_logistic(
-		mlk_lstm_gate(f, MLK_LSTM_OUTPUT, cell, in, state));
-	if (p->gates == MLK_LSTM_GATES)
-		input = mlk_lstm_logistic(
-			mlk_lstm_gate(f, MLK_LSTM_INPUT, cell, in, state));
-	else
-		input = 32767 - forget;
+	for (i = 0; i < p->gates; i++) {
+		s32 x = mlk_lstm_gate(f, i, cell, in, state);
 
-	now = (s16)mlk_round_shift(forget * cell_state[cell], 15) +
-	      (s16)mlk_round_shift(input * update, 15 + p->cell_bits);
+		gate[i] = i == MLK_LSTM_CELL ? mlk_lstm_tanh(x, 3) :
+					       mlk_lstm_logistic(x);
+	}
+	if (p->gates < MLK_LSTM_GATES)
+		gate[MLK_LSTM_INPUT] = 32767 - gate[MLK_LSTM_FORGET];
+
+	now = gate[MLK_LSTM_INPUT] * gate[MLK_LSTM_CELL];
+	now = (s16)mlk_round_shift(now, 15 + p->cell_bits);
+	now += mlk_round_shift(gate[MLK_LSTM_FORGET] * cell_state[cell], 15);
 	now = mlk_saturate_s16(now);
 	if (p->clip)
 		now = mlk_clamp(now, -(s32)p->clip, (s32)p->clip);
 	cell_state[cell] = (s16)now;
 
-	output *= mlk_lstm_tanh(now, p->cell_bits);
+	output = gate[MLK_LSTM_OUTPUT] * mlk_lstm_tanh(now, p->cell_bits);
 	output = mlk_requant(output, p->multiplier, p->shift);
 	output = (s32)((u32)output + (u32)p->out_zero_point);
 	return (s8)mlk_clamp(output, -128, 127);
