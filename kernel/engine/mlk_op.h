@@ -7,6 +7,7 @@
 #define MLK_OP_H
 
 #include "mlk_engine.h"
+#include "mlk_fixed.h"
 
 /*
  * The build chooses operators with -DMLK_CONFIG_<OP>=0; everything is on by
@@ -210,6 +211,15 @@ static inline u32 mlk_dot_s8(const s8 *a, const s8 *b, u32 count)
 	for (i = 0; i < count; i++)
 		sum += (u32)(a[i] * b[i]);
 	return sum;
+}
+
+/* For runs: turn the sum of output number @i into what is stored. */
+static inline s8 mlk_product_output(const struct mlk_product *p, u32 sum, u32 i)
+{
+	s32 q = mlk_requant((s32)sum, p->multiplier[i], p->shift[i]);
+
+	return (s8)mlk_offset_clamped(q, p->out_zero_point, p->act_min,
+				      p->act_max);
 }
 
 #define MLK_OP_RUN(number, NAME, name, least, most, results) \
