@@ -78,7 +78,9 @@ enum mlk_tensor_flag {
 	X(36, SOFTMAX_S16, softmax_s16, 1, 1, 1) \
 	X(40, CONV_S16, conv_s16, 1, 1, 1) \
 	X(41, POOL_S16, pool_s16, 1, 1, 1) \
-	X(42, RSQRT_S16, rsqrt_s16, 1, 1, 1)
+	X(42, RSQRT_S16, rsqrt_s16, 1, 1, 1) \
+	X(50, SVDF, svdf, 1, 1, 2) \
+	X(51, LSTM, lstm, 2, 2, 2)
 
 enum mlk_opcode {
 #define MLK_OP_ENUM(number, NAME, name, least, most, results) \
@@ -763,6 +765,89 @@ struct mlk_rsqrt_s16_params {
 	s32 shift;
 };
 
+/**
+ * struct mlk_svdf_params - MLK_OP_SVDF; result 1 is the state, which is read, too:
+ *	[@batches][@units][@rank][@memory] of s8 or s16, oldest first
+ * @batches: independent rows
+ * @inputs: of a row
+ * @units: outputs of a row
+ * @rank: filters of a unit
+ * @memory: runs that count
+ * @feature: offset of s8 [@units * @rank][@inputs]
+ * @feature_bias: offset of s32 [@units * @rank]: minus the operand's zero point
+ *	times the sum of weights
+ * @time: offset of [@units * @rank][@memory] like the state
+ * @bias: offset of s32 [@units]; holds minus the state's zero point times the sum
+ *	of weights, too
+ * @feature_multiplier: of the filters, >= 0
+ * @feature_shift: belongs to @feature_multiplier, in [-31, 30]
+ * @state_zero_point: added to what is kept
+ * @multiplier: of the result, >= 0
+ * @shift: belongs to @multiplier, in [-31, 30]
+ * @out_zero_point: added at the end
+ */
+struct mlk_svdf_params {
+	u32 batches;
+	u32 inputs;
+	u32 units;
+	u32 rank;
+	u32 memory;
+	u32 feature;
+	u32 feature_bias;
+	u32 time;
+	u32 bias;
+	s32 feature_multiplier;
+	s32 feature_shift;
+	s32 state_zero_point;
+	s32 multiplier;
+	s32 shift;
+	s32 out_zero_point;
+};
+
+/**
+ * struct mlk_lstm_params - MLK_OP_LSTM; operand 1 is the state before the first
+ *	step, s8 [@batches][@cells], which another step must renew; result 1 is the
+ *	cells' state, s16 [@batches][@cells], which is read, too
+ * @batches: independent sequences
+ * @steps: of a sequence
+ * @inputs: of a step
+ * @cells: outputs of a step
+ * @time_major: 0 for [@batches][@steps][...], 1 for [@steps][@batches][...]
+ * @gates: 4: forget, cell, output, input; or 3, if the input gate is what the
+ *	forget gate leaves
+ * @input_weights: offset of s8 [@gates][@cells][@inputs]
+ * @state_weights: offset of s8 [@gates][@cells][@cells]
+ * @input_bias: offset of s32 [@gates][@cells]; holds minus the operand's zero
+ *	point times the sum of weights, too
+ * @state_bias: the same for the state
+ * @multipliers: offset of s32 [@gates][2]: of operand and state, each >= 0
+ * @shifts: offset of s32 [@gates][2], each in [-31, 30]
+ * @cell_bits: integer bits of the cells' state, at most 6
+ * @clip: the cells' state stays in [-@clip, @clip]; 0 for no bound; at most 32767
+ * @multiplier: of the result, >= 0
+ * @shift: belongs to @multiplier, in [-31, 30]
+ * @out_zero_point: added at the end
+ */
+struct mlk_lstm_params {
+	u32 batches;
+	u32 steps;
+	u32 inputs;
+	u32 cells;
+	u32 time_major;
+	u32 gates;
+	u32 input_weights;
+	u32 state_weights;
+	u32 input_bias;
+	u32 state_bias;
+	u32 multipliers;
+	u32 shifts;
+	u32 cell_bits;
+	u32 clip;
+	s32 multiplier;
+	s32 shift;
+	s32 out_zero_point;
+};
+
 #define MLK_OP_PARAM_WORDS 24
 #define MLK_OP_OPERANDS 4
 #define MLK_OP_RESULTS 2
@@ -797,6 +882,8 @@ struct mlk_rsqrt_s16_params {
  * @softmax_s16: MLK_OP_SOFTMAX_S16
  * @conv_s16: MLK_OP_CONV_S16
  * @rsqrt_s16: MLK_OP_RSQRT_S16
+ * @svdf: MLK_OP_SVDF
+ * @lstm: MLK_OP_LSTM
  */
 struct mlk_op {
 	u16 opcode;
@@ -827,6 +914,8 @@ struct mlk_op {
 		struct mlk_softmax_s16_params softmax_s16;
 		struct mlk_conv_s16_params conv_s16;
 		struct mlk_rsqrt_s16_params rsqrt_s16;
+		struct mlk_svdf_params svdf;
+		struct mlk_lstm_params lstm;
 	};
 };
 

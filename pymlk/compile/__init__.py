@@ -11,7 +11,7 @@ ready-made needs none of it.
 import zlib
 
 from ..errors import ModelError, UnsupportedOpError
-from .lower import LOWER, Builder, Unsupported, folded
+from .lower import LOWER, STATES, Builder, Unsupported, folded
 from .plan import Plan
 from .program import source_crc
 from .schema import Graph, Op, read_graph
@@ -64,7 +64,9 @@ def _lower_all(graph: Graph) -> tuple[Builder, tuple[str, ...]]:
                 continue
             if lower is None:
                 raise Unsupported("no such operator in the engine")
-            for number in op.inputs:
+            for position, number in enumerate(op.inputs):
+                if position in STATES.get(op.name, ()):
+                    continue
                 if number >= 0 and graph.tensors[number].is_variable:
                     raise Unsupported(f"{graph.tensors[number]} is a variable")
             lower(builder, op)

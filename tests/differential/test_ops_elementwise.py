@@ -22,6 +22,7 @@ from differential.test_ops_random import (
     unary,
     zero_points,
 )
+from helpers.micro import MicroReference
 from helpers.reference import (
     Reference,
     contents,
@@ -329,6 +330,22 @@ def test_rsqrt(scale, zero, ratio, out_zero):
     fill(model.inputs, (s8(range(-128, 128)),))
     model.invoke()
     assert set(contents(model.outputs)[0][: zero + 128]) <= {127}
+
+
+@examples(40)
+@given(scales(1e-5, 0.1), scales(1e-2, 1e2), seeds)
+def test_rsqrt_of_int16(scale, ratio, seed):
+    """2.14 lacks it, so tflite-micro is the reference, which refuses negatives too."""
+    out = f32(ratio / math.sqrt(scale) / 32768)
+    quants = (scale, 0), (out, 0)
+    data = unary("RSQRT", ("int16", "int16"), (1, 4096), *quants)
+    model, reference = Model(data, backend="engine"), MicroReference(data)
+    rng = random.Random(seed)
+    row = raw("int16", [*range(2048), *(rng.randrange(32768) for _ in range(2048))])
+    fill(model.inputs, (row,))
+    model.invoke()
+    found, expected = contents(model.outputs), reference(row)
+    assert found == expected, describe(found, expected)
 
 
 @examples(250)

@@ -162,6 +162,51 @@ def _wide() -> dict[str, bytes]:
     }
 
 
+def _recurrent() -> dict[str, bytes]:
+    """Operators with a state of their own."""
+    rng = random.Random(13)
+
+    def x(*shape: int) -> Tensor:
+        return Tensor("x", shape, "int8", (0.1,), (3,))
+
+    def weights(*shape: int, dtype: str = "int8") -> Tensor:
+        count = math.prod(shape) * (2 if dtype == "int16" else 1)
+        return Tensor("w", shape, dtype, (0.02,), (0,), data=rng.randbytes(count))
+
+    def state(*shape: int, dtype: str = "int8") -> Tensor:
+        scale, zero = (2.0**-12, 0) if dtype == "int16" else (0.1, 3)
+        return Tensor("s", shape, dtype, (scale,), (zero,), is_variable=True)
+
+    def svdf(dtype: str) -> bytes:
+        tensors = [
+            x(2, 3),
+            weights(4, 3),
+            weights(4, 2, dtype=dtype),
+            state(2, 8, dtype=dtype),
+            x(2, 2),
+        ]
+        op = Op("SVDF", (0, 1, 2, -1, 3), (4,), 3, {"rank": 2})
+        return build(tensors, [op], [0], [4])
+
+    gates = [weights(2, 3)] * 4 + [weights(2, 2)] * 4
+    bias = Tensor("b", (2,), "int32", (1e-3,), (0,), data=rng.randbytes(3) * 2 + b"aa")
+    lstm = [
+        x(1, 2, 3),
+        *gates,
+        bias,
+        state(1, 2),
+        state(1, 2, dtype="int16"),
+        x(1, 2, 2),
+    ]
+    operands = (*range(9), -1, -1, -1, 9, 9, 9, 9, -1, -1, 10, 11, -1, -1, -1, -1)
+    op = Op("UNIDIRECTIONAL_SEQUENCE_LSTM", operands, (12,), intermediates=(12,) * 5)
+    return {
+        "lstm": build(lstm, [op], [0], [12]),
+        "svdf": svdf("int16"),
+        "svdf_s8": svdf("int8"),
+    }
+
+
 def models() -> dict[str, bytes]:
     """Tiny ``.tflite`` models by name."""
     rng = random.Random(11)
@@ -312,6 +357,7 @@ def models() -> dict[str, bytes]:
     return {
         **_spatial(),
         **_wide(),
+        **_recurrent(),
         "conv_2d": convolution,
         "add": two("ADD", Tensor("y", (2, 3), "int8", (0.3,), (7,)), row),
         "batch_matmul": matmul,
@@ -349,6 +395,9 @@ def models() -> dict[str, bytes]:
         "transpose": moved("TRANSPOSE", x((2, 3)), whole("p", 1, 0), (3, 2)),
         "variable": variable,
         "softmax_s16": wide("SOFTMAX", 2.0**-15),
+        "softmax_to_s16": one(
+            "SOFTMAX", x((2, 3)), Tensor("y", (2, 3), "int16", (2.0**-16,), (-32768,))
+        ),
         "sub_s16": sum_s16,
     }
 

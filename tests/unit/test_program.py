@@ -202,6 +202,8 @@ STRUCTURED = {
         lambda: edit().tensor(0, zero_point=0x7FFFFFFF),
         lambda: edit().tensor(0, dtype=3, host_dtype=3, zero_point=-1),
         lambda: edit().tensor(0, dtype=3, host_dtype=3, zero_point=256),
+        lambda: edit("lut_s16").tensor(0, zero_point=-32769),
+        lambda: edit("lut_s16").tensor(0, zero_point=32768),
         lambda: edit().tensor(0, scale=0),
         lambda: edit().tensor(0, scale=0x7F800000),
         lambda: edit().tensor(0, scale=0x7FC00000),
@@ -233,6 +235,10 @@ STRUCTURED = {
         lambda: edit("conv_2d").op(0, stride_w=1 << 20),
         lambda: edit("conv_2d").op(0, out1=0xFFFF),
         lambda: edit("softmax").op(0, word0=3),
+        lambda: edit("softmax").tensor(1, dtype=7, host_dtype=7, dim1=1, dim0=3),
+        lambda: edit("softmax_to_s16").tensor(
+            1, dtype=3, host_dtype=3, zero_point=0, dim0=4
+        ),
         lambda: edit("softmax").op(0, out0=0xFFFF),
         lambda: edit("relu6").op(0, in0=9),
         lambda: edit("copy").op(0, out0=9),

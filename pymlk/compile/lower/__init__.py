@@ -20,6 +20,7 @@ from . import (
     elementwise,
     move,
     pool,
+    recurrent,
     reduce,
     shape,
     spatial,
@@ -27,9 +28,10 @@ from . import (
     table,
 )
 from .common import Builder, Unsupported, quantization
+from .recurrent import STATES
 from .shape import folded
 
-__all__ = ["LOWER", "Builder", "Unsupported", "folded", "quantization"]
+__all__ = ["LOWER", "STATES", "Builder", "Unsupported", "folded", "quantization"]
 
 LOWER: dict[str, Callable[[Builder, Op], None]] = {
     **binary.LOWER,
@@ -40,6 +42,7 @@ LOWER: dict[str, Callable[[Builder, Op], None]] = {
     **shape.LOWER,
     **state.LOWER,
     **pool.LOWER,
+    **recurrent.LOWER,
     **reduce.LOWER,
     **spatial.LOWER,
     **elementwise.LOWER,

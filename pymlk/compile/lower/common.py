@@ -2,7 +2,8 @@
 """What lowering any operator needs: the builder, checks of operands, scales."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ...errors import ModelError
@@ -89,6 +90,15 @@ class Builder:
         """Make an operator's result a constant: it is known now."""
         result = self.result(op)
         self.tensors[result.index] = result._replace(data=data)
+
+    @contextmanager
+    def at_reset(self) -> Iterator[None]:
+        """Steps that are added meanwhile run at a reset, not in a run."""
+        steps, self.steps = self.steps, self.init_steps
+        try:
+            yield
+        finally:
+            self.steps = steps
 
     def step(
         self,
