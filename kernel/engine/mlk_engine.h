@@ -414,7 +414,7 @@ enum mlk_reduce_kind {
  * @bias: SUM: added to the sum; minus zero point times number of values
  * @multiplier: SUM: >= 0; what the sum is scaled by
  * @shift: SUM: in [-31, 30]
- * @out_zero_point: SUM: added after the multiplication
+ * @out_zero_point: SUM: added after the multiplication; 0 with int16
  * @act_min: SUM: lower bound of the result
  * @act_max: SUM: upper bound of the result; up to 255, low byte is stored
  *	(int16: any, low half is stored)

@@ -60,8 +60,8 @@ int mlk_check_batch_matmul(struct mlk_check *c)
 	    p->shift > 30 || p->out_zero_point < -128 ||
 	    p->out_zero_point > 127)
 		return MLK_REASON_PARAM;
-	if ((a->dtype != MLK_INT8 && !wide) ||
-	    b->dtype != a->dtype || out->dtype != a->dtype ||
+	if ((a->dtype != MLK_INT8 && !wide) || b->dtype != a->dtype ||
+	    out->dtype != a->dtype ||
 	    !mlk_matmul_size_ok(mlk_matmul_batches(p->batch, p->repeat1),
 				p->rows, p->depth, a) ||
 	    !mlk_matmul_size_ok(mlk_matmul_batches(p->batch, p->repeat2),
@@ -152,7 +152,8 @@ static void mlk_matmul_matrix(const struct mlk_frame *f, u32 at1, u32 at2,
 	for (row = 0; row < p->rows; row++) {
 		if (wide)
 			mlk_matmul_row_s16(p, (const s16 *)mlk_in(f, 0) + at1,
-					   step, (const s16 *)mlk_in(f, 1) + at2,
+					   step,
+					   (const s16 *)mlk_in(f, 1) + at2,
 					   (s16 *)mlk_out(f, 0) + at);
 		else
 			mlk_matmul_row(p, (const s8 *)mlk_in(f, 0) + at1, step,

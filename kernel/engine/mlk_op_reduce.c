@@ -49,7 +49,9 @@ int mlk_check_reduce(struct mlk_check *c)
 	if (p->multiplier < 0 || p->shift < -31 || p->shift > 30 ||
 	    !mlk_is_s8(p->out_zero_point) || p->act_min > p->act_max)
 		return MLK_REASON_PARAM;
-	if (item == 1 && (p->act_min < -128 || p->act_max > 255))
+	/* int16 has any bounds, so no zero point may move them */
+	if (item == 1 ? p->act_min < -128 || p->act_max > 255 :
+			p->out_zero_point != 0)
 		return MLK_REASON_PARAM;
 	return MLK_REASON_NONE;
 }
@@ -89,19 +91,21 @@ mlk_reduce_inner(const struct mlk_reduce_params *p, s32 *acc, const void *in,
 
 	if (over == 1) {
 		for (i = 0; i < n; i++, start += keep)
-			for (k = 0; k < p->over[2]; k++)
-				acc[i] = mlk_reduce_step(
-					p->kind, acc[i],
-					mlk_reduce_value(in, start + k, form));
+			for (k = 0; k < p->over[2]; k++) {
+				s32 x = mlk_reduce_value(in, start + k, form);
+
+				acc[i] = mlk_reduce_step(p->kind, acc[i], x);
+			}
 		return;
 	}
 	for (k = 0; k < p->over[2]; k++, start += over) {
 		size_t at = start;
 
-		for (i = 0; i < n; i++, at += keep)
-			acc[i] = mlk_reduce_step(p->kind, acc[i],
-						 mlk_reduce_value(in, at,
-								  form));
+		for (i = 0; i < n; i++, at += keep) {
+			s32 x = mlk_reduce_value(in, at, form);
+
+			acc[i] = mlk_reduce_step(p->kind, acc[i], x);
+		}
 	}
 }
 

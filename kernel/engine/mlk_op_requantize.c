@@ -43,8 +43,8 @@ int mlk_check_requantize(struct mlk_check *c)
 		return MLK_REASON_PARAM;
 	if (p->in_zero_point < -32768 || p->in_zero_point > 32767 ||
 	    p->out_zero_point < -32768 || p->out_zero_point > 32767 ||
-	    p->absolute > 1 || p->act_min > p->act_max || p->act_min < -half - half ||
-	    p->act_max > half - 1 + half)
+	    p->absolute > 1 || p->act_min > p->act_max ||
+	    p->act_min < -half - half || p->act_max > half - 1 + half)
 		return MLK_REASON_PARAM;
 	return MLK_REASON_NONE;
 }
@@ -60,8 +60,7 @@ static s32 mlk_requantize_one(const struct mlk_requantize_params *p, s32 x)
 				     p->positive_shift);
 	else if (p->absolute)
 		q = (u32)mlk_requant((s32)(0 - (u32)value),
-				     p->negative_multiplier,
-				     p->negative_shift);
+				     p->negative_multiplier, p->negative_shift);
 	else
 		q = (u32)mlk_requant(value, p->negative_multiplier,
 				     p->negative_shift);

@@ -102,8 +102,8 @@ static void mlk_lerp_pixel(const struct mlk_lerp_corners *c, const s8 *in,
 	}
 }
 
-static void mlk_lerp_pixel_s16(const struct mlk_lerp_corners *c, const s16 *in,
-			       u32 channels, s16 *out)
+static void mlk_lerp_wide(const struct mlk_lerp_corners *c, const s16 *in,
+			  u32 channels, s16 *out)
 {
 	u32 i;
 
@@ -137,9 +137,10 @@ void mlk_run_resize_bilinear(const struct mlk_frame *f)
 						    p->in_w, p->channels);
 
 				if (wide)
-					mlk_lerp_pixel_s16(
-						&c, (const s16 *)in + from,
-						p->channels, (s16 *)out + to);
+					mlk_lerp_wide(&c,
+						      (const s16 *)in + from,
+						      p->channels,
+						      (s16 *)out + to);
 				else
 					mlk_lerp_pixel(&c,
 						       (const s8 *)in + from,

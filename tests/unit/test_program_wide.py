@@ -66,6 +66,7 @@ PARAM = [
     *each("batch_matmul_s16", "multiplier", -1),
     *each("batch_matmul_s16", "shift", 15, -32),
     *each("mean_s16", "kind", 3),
+    *each("mean_s16", "out_zero_point", 1, -1),
     *each("mean_s16", "shift", 31, -32),
     ("mean_s16", {"act_min": 1, "act_max": 0}),
     *each("resize_bilinear_s16", "batches in_h in_w out_h out_w channels", 0),
