@@ -464,10 +464,14 @@ def test_exp_of_int16(scale, out_scale):
     scales(1e-6, 10.0),
     scales(2.0**-14, 2.0**14),
     zero_points,
+    st.sampled_from((0, -32768, 32767, 5)),
 )
-def test_requantise_from_int16(dtype, scale, ratio, zero):
+def test_requantise_from_int16(dtype, scale, ratio, zero, first):
     """QUANTIZE from int16, as between parts of a model."""
-    quants = (scale, 0), (f32(scale / ratio), zero if dtype == "int8" else 0)
+    quants = (
+        (scale, first if dtype == "int32" else 0),
+        (f32(scale / ratio), zero if dtype == "int8" else 0),
+    )
     dtypes = "int16", dtype
     every_word(wide_pair("QUANTIZE", quants, (1, 65536), 2, None, dtypes))
 
