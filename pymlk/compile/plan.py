@@ -226,7 +226,7 @@ class Plan:
         return program
 
 
-# Bounds the time that planning takes: about 2 s.
+# Bounds the time that planning takes: a few seconds.
 _MAX_COMPARISONS = 1 << 22
 _ROUNDS = 40
 
