@@ -30,11 +30,11 @@ def write_atomically(path: str, data: bytes) -> None:
         raise
 
 
-def _compile(name: str) -> tuple[Program, dict[str, Any]]:
+def _compile(name: str, keep_inputs: bool) -> tuple[Program, dict[str, Any]]:
     with open(name, "rb") as file:
         data = file.read()
     try:
-        program = Program(compile_model(data))
+        program = Program(compile_model(data, keep_inputs=keep_inputs))
     except ModelError as error:
         raise type(error)(f"{name}: {error}") from error
     return program, {
@@ -64,7 +64,7 @@ def main(options: argparse.Namespace) -> int:
         output = os.path.splitext(models[0])[0] + ".mlk"
     if os.path.abspath(output) in map(os.path.abspath, models):
         raise ModelError(f"{output}: is the model itself; name another with -o")
-    compiled = [_compile(name) for name in models]
+    compiled = [_compile(name, not options.reuse_inputs) for name in models]
     data = join([bytes(program) for program, _ in compiled])
     write_atomically(output, data)
     if len(models) == 1:

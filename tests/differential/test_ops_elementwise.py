@@ -597,22 +597,6 @@ def test_softmax_of_int16(scale, beta, outer, depth, seed):
     check(wide_pair("SOFTMAX", quants, shape, 3, {"beta": beta}), 6, seed)
 
 
-@examples(120)
-@given(
-    scales(1e-4, 10.0),
-    zero_points,
-    st.integers(1, 5),
-    st.one_of(st.integers(1, 40), st.integers(1, 4000)),
-    seeds,
-)
-def test_softmax_from_int8_to_int16(scale, zero, rows, depth, seed):
-    """As streaming models end: the result's quantisation is always the same."""
-    quants = (scale, zero), (2.0**-16, -32768)
-    dtypes = "int8", "int16"
-    data = wide_pair("SOFTMAX", quants, (rows, depth), 2, {"beta": 1.0}, dtypes)
-    check(data, 8, seed)
-
-
 @pytest.mark.parametrize("scale", [1e-4, 3e-4, 1e-3])
 def test_softmax_of_all_differences(scale):
     """Two classes, every difference: every entry of both tables."""

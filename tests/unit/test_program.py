@@ -121,6 +121,15 @@ class Edit:
         return bytes(self.data)
 
 
+def refuses_other_work(name, more):
+    """A program of the corpus whose header says so many MACs more is refused."""
+    program = Edit(name)
+    macs = program.header()["macs"]
+    assert macs > 0
+    rc, diag = verify(program.set(macs=macs + more).done())
+    assert (rc, NAMES[diag.reason]) == (-errno.EINVAL, "MACS")
+
+
 def edit(name="fully_connected"):
     """Start from one of the corpus's programs."""
     return Edit(name)
