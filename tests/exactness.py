@@ -111,6 +111,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="so many at a time")
     parser.add_argument("--write", action="store_true", help=f"{DOCUMENT.name} anew")
     options = parser.parse_args()
+    if options.write and options.names:
+        parser.error("--write wants all models")
     need_data()
     entries = sorted(manifest("models"), key=lambda entry: str(entry["name"]))
     if options.names:
