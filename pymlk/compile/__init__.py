@@ -102,32 +102,36 @@ def _check_quantised(graph: Graph) -> None:
     )
 
 
-def compile_graph(graph: Graph, crc: int = 0, keep_inputs: bool = True) -> bytes:
+def compile_graph(
+    graph: Graph, crc: int = 0, name: str = "", *, keep_inputs: bool = True
+) -> bytes:
     """Compile a graph that `read_graph` gave; see `compile_model`."""
     try:
-        return _compile(graph, crc, keep_inputs)
+        return _compile(graph, crc, name, keep_inputs)
     except Unsupported as reason:
         raise UnsupportedOpError(
             f"the engine does not support this model: {reason}", (str(reason),)
         ) from None
 
 
-def _compile(graph: Graph, crc: int, keep_inputs: bool) -> bytes:
+def _compile(graph: Graph, crc: int, name: str, keep_inputs: bool) -> bytes:
     builder, missing = _lower_all(graph)
     if missing:
         raise UnsupportedOpError(
             "the engine does not support " + ", ".join(missing), missing
         )
-    return Plan(builder, keep_inputs).program(crc)
+    return Plan(builder, keep_inputs).program(crc, name)
 
 
-def compile_model(data: bytes, *, keep_inputs: bool = True) -> bytes:
+def compile_model(data: bytes, name: str = "", *, keep_inputs: bool = True) -> bytes:
     """Compile a ``.tflite`` file into a program.
 
     Parameters
     ----------
     data : bytes
         The whole ``.tflite`` file.
+    name : str, optional
+        What the program is called, to find it in a file with several.
     keep_inputs : bool
         A run leaves the inputs as they are, so that only those that change need be
         written before the next one. ``False`` makes the arena smaller: each run
@@ -156,7 +160,8 @@ def compile_model(data: bytes, *, keep_inputs: bool = True) -> bytes:
     >>> compile_model(Path("models/readahead/model.tflite").read_bytes())[:4]
     b'MLKP'
     """
-    return compile_graph(read_quantised(data), zlib.crc32(data), keep_inputs)
+    graph = read_quantised(data)
+    return compile_graph(graph, zlib.crc32(data), name, keep_inputs=keep_inputs)
 
 
 def read_quantised(data: bytes) -> Graph:

@@ -139,6 +139,28 @@ def test_filters_equal_plain_c(name: str, kind: str) -> None:
         assert_same(name, data, rng, what)
 
 
+@pytest.mark.parametrize("kind", ["AVERAGE_POOL_2D", "MAX_POOL_2D"])
+@pytest.mark.parametrize("name", FAST)
+def test_pools_equal_plain_c(name: str, kind: str) -> None:
+    rng = random.Random(f"{name} {kind}")
+    for _ in range(60):
+        height, width = rng.randint(1, 9), rng.randint(1, 9)
+        down, across = rng.randint(1, height), rng.randint(1, width)
+        channels = rng.choice((1, 3, 8, 15, 16, 17, 64, 65, 100))
+        shapes = (
+            (1, height, width, channels),
+            (1, height - down + 1, width - across + 1, channels),
+        )
+        tensors = [
+            Tensor("xy"[i], s, "int8", (0.5,), (3,)) for i, s in enumerate(shapes)
+        ]
+        options = {"padding": "VALID", "stride_h": 1, "stride_w": 1}
+        options |= {"filter_height": down, "filter_width": across}
+        op = Op(kind, (0,), (1,), 2, options)
+        data = compile_model(build(tensors, [op], [0], [1]))
+        assert_same(name, data, rng, shapes)
+
+
 @pytest.mark.parametrize("kind", ["ADD", "SUB", "MUL"])
 @pytest.mark.parametrize("name", FAST)
 def test_elementwise_equal_plain_c(name: str, kind: str) -> None:
