@@ -160,9 +160,8 @@ def compile_model(data: bytes, name: str = "", *, keep_inputs: bool = True) -> b
     >>> compile_model(Path("models/readahead/model.tflite").read_bytes())[:4]
     b'MLKP'
     """
-    return compile_graph(
-        read_quantised(data), zlib.crc32(data), name, keep_inputs=keep_inputs
-    )
+    graph = read_quantised(data)
+    return compile_graph(graph, zlib.crc32(data), name, keep_inputs=keep_inputs)
 
 
 def read_quantised(data: bytes) -> Graph:
