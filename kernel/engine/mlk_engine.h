@@ -339,9 +339,10 @@ struct mlk_window {
  * @window: the filter's way
  * @in_zero_point: what stands for zero in the operand
  *
- * Result 1 of CONV_2D is scratch: twice the input lines of one line of outputs,
- * with what lies beyond the image (or all lines, if those are less), for shorter
- * pieces MLK_CONV_ROWS input rows, and MLK_CONV_SHORT bytes more.
+ * Result 1 of CONV_2D is scratch: the input lines of one line of outputs and one
+ * more (if there is one), with what lies beyond the image; for shorter pieces
+ * MLK_CONV_GATHER bytes of input rows (a multiple of 16 of them, if that is less;
+ * at least MLK_CONV_ROWS); and MLK_CONV_SHORT bytes.
  */
 struct mlk_conv_params {
 	struct mlk_weights w;
@@ -351,8 +352,9 @@ struct mlk_conv_params {
 
 /* Bytes in a piece of a filter that is worth a product of its own. */
 #define MLK_CONV_SHORT 16
-/* Rows of inputs that are gathered from shorter ones at a time. */
-#define MLK_CONV_ROWS 64
+/* Bytes of inputs that are gathered from shorter ones at a time, or rows. */
+#define MLK_CONV_GATHER 1024
+#define MLK_CONV_ROWS 8
 
 /**
  * struct mlk_filter - the constant side of a filter on images

@@ -56,10 +56,20 @@ static u32 mlk_conv_span(const struct mlk_window *w)
 	return (w->out_h - 1) * w->stride_h + mlk_conv_reach(w);
 }
 
-/* Lines in the scratch tensor: so many that they rarely have to be moved. */
+/* Lines in the scratch tensor: one more, so that they are moved less often. */
 static u32 mlk_conv_room(const struct mlk_window *w)
 {
-	return mlk_min_u32(2 * mlk_conv_reach(w), mlk_conv_span(w));
+	return mlk_min_u32(mlk_conv_reach(w) + 1, mlk_conv_span(w));
+}
+
+/* Rows that are gathered at a time; loops like multiples of 16. */
+static u32 mlk_conv_rows(u32 depth)
+{
+	u32 rows = MLK_CONV_GATHER / depth;
+
+	if (rows > 16)
+		rows &= ~15u;
+	return rows < MLK_CONV_ROWS ? MLK_CONV_ROWS : rows;
 }
 
 /* Scratch: lines, then gathered rows, then what is copied too much. */
@@ -69,7 +79,7 @@ static u64 mlk_conv_scratch(const struct mlk_window *w, u32 channels, u32 depth)
 		mlk_volume(mlk_conv_room(w), mlk_conv_columns(w), channels, 1);
 
 	if (mlk_conv_run(w, channels) < MLK_CONV_SHORT)
-		bytes += mlk_volume(MLK_CONV_ROWS, depth, 1, 1);
+		bytes += mlk_volume(mlk_conv_rows(depth), depth, 1, 1);
 	return bytes + MLK_CONV_SHORT;
 }
 
@@ -230,6 +240,7 @@ static void mlk_conv_short_image(const struct mlk_frame *f, const s8 *image,
 	size_t padded = (size_t)mlk_conv_columns(w) * channels;
 	struct mlk_product product = mlk_product_of(f, &p->w);
 	struct mlk_lines have = { 0 };
+	u32 most = mlk_conv_rows(p->w.depth);
 	s8 *scratch = mlk_out(f, 1);
 	s8 *rows = scratch + mlk_conv_room(w) * padded;
 	u32 row, column;
@@ -246,7 +257,7 @@ static void mlk_conv_short_image(const struct mlk_frame *f, const s8 *image,
 			mlk_conv_gather(piece, from,
 					rows + product.rows * p->w.depth);
 			from += piece->in_stride;
-			if (++product.rows < MLK_CONV_ROWS)
+			if (++product.rows < most)
 				continue;
 			mlk_multiply(f, &product);
 			product.out += (size_t)product.rows * p->w.width;

@@ -18,7 +18,8 @@ from .move import region, whole
 from .weights import Product, biases, lower_weights, multipliers, weight_zero
 from .window import Window, check_image, window
 
-_SHORT, _ROWS = 16, 64  # MLK_CONV_SHORT, MLK_CONV_ROWS
+# MLK_CONV_SHORT, MLK_CONV_GATHER, MLK_CONV_ROWS
+_SHORT, _GATHER, _ROWS = 16, 1024, 8
 
 
 def _images(builder: Builder, op: Op) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,10 +70,12 @@ def _convolve(builder: Builder, product: Product, way: Window) -> None:
     columns = (way.out_w - 1) * way.stride_w + (way.filter_w - 1) * way.dilation_w + 1
     reach = (way.filter_h - 1) * way.dilation_h + 1
     span = (way.out_h - 1) * way.stride_h + reach
-    scratch_bytes = min(2 * reach, span) * columns * channels + _SHORT
+    scratch_bytes = min(reach + 1, span) * columns * channels + _SHORT
     if piece < _SHORT:
         words = lower_weights(builder, product)
-        scratch_bytes += _ROWS * taps
+        rows = _GATHER // taps
+        rows = rows & ~15 if rows > 16 else max(rows, _ROWS)
+        scratch_bytes += rows * taps
     else:
         words = lower_weights(builder, product, piece)
     scratch = builder.temporary(source, "scratch", shape=(scratch_bytes,))
