@@ -4,6 +4,7 @@
 import itertools
 import math
 import random
+import struct
 from typing import Any
 
 from pymlk.write import Layer, Op, Tensor, build, mlp
@@ -36,6 +37,77 @@ def network(
         scale = 0.05 * 0.01 * 60 * math.sqrt(depth) / 0.05
         layers.append(Layer(rows, bias, [0.01], scale * 0.05, 0, "NONE"))
     return mlp(layers, 0.05, zero, softmax=softmax)
+
+
+def images(seed: int) -> bytes:
+    """A random chain of convolutions, pools and a dense layer, with residuals."""
+    rng = random.Random(seed)
+    shape = (
+        rng.randint(1, 2),
+        rng.randint(3, 9),
+        rng.randint(3, 9),
+        rng.randint(1, 40),
+    )
+    tensors = [int8("x", shape, 0.05, rng.randint(-128, 127))]
+    ops = []
+    last = 0
+
+    def weighted(name: str, kernel: tuple[int, ...], out: tuple[int, ...], **of: Any):
+        """Append an operator with weights of its own."""
+        nonlocal last
+        by_channel = name == "DEPTHWISE_CONV_2D"
+        count, fan = out[-1], math.prod(kernel[int(not by_channel) :])
+        fan = fan // count if by_channel else fan
+        scales = [rng.uniform(0.002, 0.02) for _ in range(count)]
+        raw = rng.randbytes(math.prod(kernel))
+        bias = struct.pack(f"<{count}i", *(rng.randint(-999, 999) for _ in scales))
+        at = len(tensors)
+        first, result = tensors[last].scales[0], rng.uniform(0.02, 0.2) * math.sqrt(fan)
+        tensors.extend(
+            (
+                Tensor("w", kernel, "int8", scales, (0,) * count, 3 * by_channel, raw),
+                Tensor("b", (count,), "int32", [first * s for s in scales], data=bias),
+                int8("y", out, result, rng.randint(-128, 127)),
+            )
+        )
+        options = {"activation": rng.choice(("NONE", "RELU", "RELU6"))} | of
+        ops.append(Op(name, (last, at, at + 1), (at + 2,), 3, options))
+        last = at + 2
+
+    for _ in range(rng.randint(1, 5)):
+        n, height, width, channels = tensors[last].shape
+        size = rng.choice((1, 1, 2, 3)), rng.choice((1, 1, 2, 3))
+        step = rng.randint(1, 2)
+        room = (n, -(-height // step), -(-width // step))
+        same = {"padding": "SAME", "stride_h": step, "stride_w": step}
+        kind = rng.choice(("conv", "conv", "depthwise", "pool", "residual"))
+        if kind == "conv":
+            count = rng.randint(1, 70)
+            weighted("CONV_2D", (count, *size, channels), (*room, count), **same)
+        elif kind == "depthwise":
+            count = channels * rng.choice((1, 1, 2))
+            weighted("DEPTHWISE_CONV_2D", (1, *size, count), (*room, count), **same)
+        elif kind == "pool":
+            name = rng.choice(("MAX_POOL_2D", "AVERAGE_POOL_2D"))
+            old = tensors[last]
+            new = Tensor("y", (*room, channels), "int8", old.scales, old.zero_points)
+            same |= {"filter_height": size[0], "filter_width": size[1]}
+            ops.append(Op(name, (last,), (len(tensors),), 2, same))
+            tensors.append(new)
+            last = len(tensors) - 1
+        else:
+            before = last
+            weighted(
+                "CONV_2D", (channels, *size, channels), tensors[last].shape,
+                padding="SAME", stride_h=1, stride_w=1,
+            )  # fmt: skip
+            ops.append(Op("ADD", (before, last), (len(tensors),), 2, {}))
+            tensors.append(int8("y", tensors[last].shape, 0.3, 5))
+            last = len(tensors) - 1
+    n, *rest = tensors[last].shape
+    depth, width = math.prod(rest), rng.randint(1, 40)
+    weighted("FULLY_CONNECTED", (width, depth), (n, width))
+    return build(tensors, ops, [0], [last])
 
 
 def border(first: bool, last: bool, scale: float = 0.1) -> bytes:

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * SSE2, which every x86-64 has. Bytes are multiplied as words of 16 bits, those
+ * at even places apart from those at odd ones: that needs no instruction that
+ * widens, and the four products of an output meet in one sum. There are no
+ * shifts by a number per lane, so the requantisation is the plain one.
+ */
+#if defined(__x86_64__)
+
+#include <emmintrin.h>
+
+#include "mlk_arch.h"
+#include "mlk_fixed.h"
+
+#define MLK_ROWS 2
+
+static inline __m128i mlk_even(__m128i x)
+{
+	return _mm_srai_epi16(_mm_slli_epi16(x, 8), 8);
+}
+
+static inline __m128i mlk_odd(__m128i x)
+{
+	return _mm_srai_epi16(x, 8);
+}
+
+static inline void mlk_store(const struct mlk_product *p, s8 *out,
+			     const __m128i acc[4], u32 i)
+{
+	u32 n = p->width - i < 16 ? p->width - i : 16;
+	s32 sums[16];
+	u32 j;
+
+	for (j = 0; j < 4; j++)
+		_mm_storeu_si128((__m128i *)(sums + 4 * j), acc[j]);
+	for (j = i; j < i + n; j++) {
+		u32 q = (u32)mlk_requant(sums[j - i], p->multiplier[j],
+					 p->shift[j]);
+
+		q += (u32)p->out_zero_point;
+		out[j] = (s8)mlk_clamp((s32)q, p->act_min, p->act_max);
+	}
+}
+
+/* @rows rows (one or MLK_ROWS) times a block; weights are widened once for all. */
+static inline __attribute__((always_inline)) void
+mlk_tile(const struct mlk_product *p, const s8 *in, s8 *out, const s8 *w, u32 i,
+	 u32 rows)
+{
+	__m128i acc[MLK_ROWS][4], even[MLK_ROWS], odd[MLK_ROWS];
+	u32 j, k, r;
+
+#pragma GCC unroll 2
+	for (r = 0; r < rows; r++)
+#pragma GCC unroll 4
+		for (j = 0; j < 4; j++)
+			acc[r][j] = _mm_loadu_si128(
+				(const __m128i *)(p->bias + i + 4 * j));
+	for (k = 0; k < p->depth; k += 4, w += 64) {
+#pragma GCC unroll 2
+		for (r = 0; r < rows; r++) {
+			__m128i x = _mm_set1_epi32(mlk_load_word(
+				in + r * p->in_stride + k, p->depth - k));
+
+			even[r] = mlk_even(x);
+			odd[r] = mlk_odd(x);
+		}
+#pragma GCC unroll 4
+		for (j = 0; j < 4; j++) {
+			__m128i v =
+				_mm_loadu_si128((const __m128i *)(w + 16 * j));
+			__m128i a = mlk_even(v), b = mlk_odd(v);
+
+#pragma GCC unroll 2
+			for (r = 0; r < rows; r++) {
+				__m128i sum = _mm_add_epi32(
+					_mm_madd_epi16(a, even[r]),
+					_mm_madd_epi16(b, odd[r]));
+
+				acc[r][j] = _mm_add_epi32(acc[r][j], sum);
+			}
+		}
+	}
+#pragma GCC unroll 2
+	for (r = 0; r < rows; r++)
+		mlk_store(p, out + r * p->out_stride, acc[r], i);
+}
+
+static void mlk_product_sse2(const struct mlk_product *p)
+{
+	const size_t block = (size_t)((p->depth + 3) / 4) * 64;
+	const s8 *in = p->in, *w;
+	s8 *out = p->out;
+	u32 row = 0, i;
+
+	for (; row + MLK_ROWS <= p->rows; row += MLK_ROWS) {
+		for (i = 0, w = p->packed; i < p->width; i += 16, w += block)
+			mlk_tile(p, in, out, w, i, MLK_ROWS);
+		in += MLK_ROWS * p->in_stride;
+		out += MLK_ROWS * p->out_stride;
+	}
+	for (; row < p->rows; row++) {
+		for (i = 0, w = p->packed; i < p->width; i += 16, w += block)
+			mlk_tile(p, in, out, w, i, 1);
+		in += p->in_stride;
+		out += p->out_stride;
+	}
+}
+
+const struct mlk_simd mlk_simd_sse2 = {
+	.name = "sse2",
+	.product = mlk_product_sse2,
+};
+
+#endif /* __x86_64__ */

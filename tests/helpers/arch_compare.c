@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: MIT
+/*
+ * arch_compare SEED COUNT [PROGRAM.mlk...]
+ *
+ * Every inner loop that this processor can run against plain C, byte for byte:
+ * COUNT random matrix products with parameters from all over what the verifier
+ * allows, then whole programs with random inputs. Prints the name of each loop
+ * that passed. Arrays end where a page begins that nobody may touch, so reading
+ * or writing a byte too much is a signal; what lies between rows is compared.
+ * Needs no more than a libc, so that it runs in other processors' emulators.
+ */
+#include <err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "mlk_arch.h"
+
+static u64 state;
+
+static u32 rnd(void)
+{
+	/* xorshift64 */
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (u32)(state >> 32);
+}
+
+static u32 below(u32 n)
+{
+	return rnd() % n;
+}
+
+/* One of a few places for arrays, each behind the last one of its own page. */
+static void *array(u32 which, size_t bytes)
+{
+	static u8 *rooms[10];
+	const size_t size = 1 << 20;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	if (!rooms[which]) {
+		u8 *room = mmap(NULL, size + page, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (room == MAP_FAILED ||
+		    mprotect(room + size, page, PROT_NONE))
+			err(2, "mmap");
+		rooms[which] = room;
+	}
+	if (bytes > size)
+		errx(2, "an array of %zu bytes", bytes);
+	return rooms[which] + size - bytes;
+}
+
+static s8 random_byte(u32 form)
+{
+	static const s8 extremes[] = { -128, -127, 127, 0, -1, 1 };
+
+	return form ? (s8)rnd() : extremes[below(sizeof(extremes))];
+}
+
+static s32 random_word(void)
+{
+	static const u32 extremes[] = { 0,	    1,		0x7fffffff,
+					0x80000000, 0x40000000, 0xffffffff };
+
+	switch (below(4)) {
+	case 0:
+		return (s32)extremes[below(6)];
+	case 1:
+		return (s32)rnd();
+	default:
+		return (s32)rnd() >> below(32);
+	}
+}
+
+static u32 random_size(void)
+{
+	static const u32 limits[] = { 5, 17, 40, 200 };
+
+	return 1 + below(limits[below(4)]);
+}
+
+static struct mlk_product random_product(void)
+{
+	u32 depth = random_size(), width = random_size();
+	u32 steps = (depth + 3) / 4, padded = (width + 15) / 16 * 16;
+	u32 lo = below(256), hi = lo + below(256 - lo);
+	u32 form = below(3), narrow = below(2), i, k;
+	s8 *packed = array(1, (size_t)padded * steps * 4);
+	s32 *bias = array(2, padded * 4);
+	s32 *bias_unsigned = array(3, padded * 4);
+	s32 *multiplier = array(4, padded * 4);
+	s32 *shift = array(5, padded * 4);
+	struct mlk_product p = {
+		.rows = 1 + below(10),
+		.in_stride = depth + below(2) * below(9),
+		.depth = depth,
+		.width = width,
+		.packed = packed,
+		.bias = bias,
+		.bias_unsigned = bias_unsigned,
+		.multiplier = multiplier,
+		.shift = shift,
+		.out_zero_point = (s32)below(256) - 128,
+		.act_min = (s32)lo - 128,
+		.act_max = (s32)hi - 128,
+	};
+	size_t in_bytes;
+	s8 *in;
+
+	if (below(3) == 0) {
+		p.act_min = -128;
+		p.act_max = 127;
+	}
+	if (below(4) == 0)
+		p.rows = p.padded = 1;
+	p.out_stride = p.padded ? padded : width + below(2) * below(20);
+	in_bytes = (p.rows - 1) * p.in_stride + depth;
+	in = array(0, in_bytes);
+	p.in = in;
+	for (i = 0; i < in_bytes; i++)
+		in[i] = random_byte(form);
+	for (i = 0; i < padded; i++) {
+		u32 sum = 0;
+
+		for (k = 0; k < steps * 4; k++) {
+			/* block, step, output, input */
+			size_t at = (size_t)(i / 16) * steps * 64 + k / 4 * 64 +
+				    i % 16 * 4 + k % 4;
+
+			packed[at] = random_byte(form);
+			/* weights behind a row's last input are zeros */
+			if (k >= depth || i >= width)
+				packed[at] = 0;
+			sum += (u32)packed[at];
+		}
+		bias[i] = random_word();
+		bias_unsigned[i] = (s32)((u32)bias[i] - 128 * sum);
+		multiplier[i] = random_word() & 0x7fffffff;
+		shift[i] = (s32)below(62) - 31;
+		/* a scale with which outputs are not all the same */
+		if (narrow) {
+			bias[i] = (s32)((u32)bias[i] % 65536) - 32768;
+			bias_unsigned[i] = (s32)((u32)bias[i] - 128 * sum);
+			multiplier[i] |= 1 << 30;
+			shift[i] = -(s32)below(12);
+		}
+	}
+	return p;
+}
+
+static void compare_products(const struct mlk_simd *simd, u32 count)
+{
+	u32 i;
+
+	for (i = 0; i < count; i++) {
+		struct mlk_product p = random_product();
+		u32 width = p.padded ? (u32)p.out_stride : p.width;
+		size_t bytes = (p.rows - 1) * p.out_stride + width;
+		s8 *want = array(6, bytes), *got = array(7, bytes);
+
+		memset(want, 0x5a, bytes);
+		memset(got, 0x5a, bytes);
+		p.out = want;
+		mlk_product_c(&p);
+		p.out = got;
+		simd->product(&p);
+		/* what lies behind a padded row is nobody's */
+		if (memcmp(want, got, p.padded ? p.width : bytes))
+			errx(1,
+			     "%s: product %u of %u rows, %u inputs, %u outputs",
+			     simd->name, i, p.rows, p.depth, p.width);
+	}
+}
+
+static void compare_program(const struct mlk_simd *simd, const char *name,
+			    const struct mlk_header *h, u8 *want, u8 *got)
+{
+	const struct mlk_tensor *t;
+	u32 i, j, run;
+
+	mlk_program_reset(h, want);
+	mlk_program_reset(h, got);
+	for (run = 0; run < 4; run++) {
+		for (i = 0; i < h->n_inputs; i++) {
+			t = mlk_input_at(h, i);
+			for (j = 0; j < t->bytes; j++)
+				want[t->offset + j] = (u8)random_byte(run < 3);
+			memcpy(got + t->offset, want + t->offset, t->bytes);
+		}
+		mlk_program_run(h, want);
+		mlk_program_run_simd(h, got, simd);
+		for (i = 0; i < h->n_outputs; i++) {
+			t = mlk_output_at(h, i);
+			if (memcmp(want + t->offset, got + t->offset, t->bytes))
+				errx(1, "%s: %s", simd->name, name);
+		}
+	}
+}
+
+static void compare_file(const struct mlk_simd *simd, const char *name)
+{
+	const size_t size = 4 << 20;
+	FILE *file = fopen(name, "rb");
+	struct mlk_header *h = aligned_alloc(64, size);
+	struct mlk_diag diag;
+	u8 *want, *got;
+
+	if (!file || !h)
+		err(2, "%s", name);
+	if (mlk_program_verify(h, fread(h, 1, size, file), NULL, &diag))
+		errx(2, "%s: %s", name, mlk_reason_text(diag.reason));
+	fclose(file);
+	want = aligned_alloc(MLK_ARENA_ALIGN, h->arena_bytes);
+	got = aligned_alloc(MLK_ARENA_ALIGN, h->arena_bytes);
+	if (!want || !got)
+		err(2, "%s", name);
+	compare_program(simd, name, h, want, got);
+	free(want);
+	free(got);
+	free(h);
+}
+
+int main(int argc, char **argv)
+{
+	u32 count = argc > 2 ? (u32)atoi(argv[2]) : 0;
+	const struct mlk_simd *simd;
+	const char *name;
+	u32 i;
+	int file;
+
+	if (argc < 3)
+		errx(2, "arch_compare SEED COUNT [PROGRAM.mlk...]");
+	for (i = 0; (name = mlk_arch_name(i)); i++) {
+		if (mlk_arch_find(name, &simd) || !simd)
+			continue;
+		state = strtoull(argv[1], NULL, 0) * 2 + 1;
+		compare_products(simd, count);
+		for (file = 3; file < argc; file++)
+			compare_file(simd, argv[file]);
+		puts(name);
+	}
+	return 0;
+}
