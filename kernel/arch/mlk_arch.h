@@ -6,26 +6,8 @@
 #ifndef MLK_ARCH_H
 #define MLK_ARCH_H
 
+#include "mlk_arch_find.h"
 #include "mlk_engine.h"
-
-/**
- * mlk_arch_find - inner loops for this processor
- * @name: of an instruction set, or NULL for the best one
- * @simd: set to the loops, or to NULL for plain C
- *
- * Return: 0; -EINVAL for an unknown name; -EOPNOTSUPP if this processor (or this
- * build) cannot run it.
- */
-int mlk_arch_find(const char *name, const struct mlk_simd **simd);
-
-/**
- * mlk_arch_name - the names that mlk_arch_find() knows
- * @i: 0 and up, the best one first; the last is "c"
- * Return: a constant string, or NULL behind the last.
- */
-const char *mlk_arch_name(unsigned int i);
-
-/* What follows is for the loops. */
 
 /*
  * Four bytes of a row as a word; of its last ones only those that are there.
