@@ -7,7 +7,7 @@
 #define MLK_ARCH_H
 
 #include "mlk_arch_find.h"
-#include "mlk_engine.h"
+#include "mlk_op.h"
 
 /*
  * Four bytes of a row as a word; of its last ones only those that are there.
@@ -27,6 +27,114 @@ static inline s32 mlk_load_word(const s8 *in, u32 left)
 	if (left > 2)
 		x |= (u32)(u8)in[2] << 16;
 	return (s32)x;
+}
+
+/* Loops that are inlined for each constant they are called with. */
+#define MLK_INLINE inline __attribute__((always_inline))
+
+/**
+ * struct mlk_place - a position of a depthwise filter, or neighbours of it
+ * @tap: the pixel below each tap; up to a multiple of four they are readable
+ * @shift: to be added to each @tap
+ * @bytes: how many outputs
+ * @out: first output
+ */
+struct mlk_place {
+	const s8 *tap[MLK_DEPTHWISE_TAPS];
+	size_t shift;
+	u32 bytes;
+	s8 *out;
+};
+
+/* The pixels below all taps of the position whose first one is (y, x). */
+static inline void mlk_place_at(const struct mlk_depthwise *d, const s8 *image,
+				u32 y, u32 x, const s8 *border,
+				struct mlk_place *place)
+{
+	const struct mlk_window *w = d->window;
+	u32 i, j, tap = 0;
+
+	for (i = 0; i < w->filter_h; i++) {
+		u32 row = y + i * w->dilation_h;
+		const s8 *line = image + (size_t)row * w->in_w * d->p.width;
+
+		for (j = 0; j < w->filter_w; j++) {
+			u32 column = x + j * w->dilation_w;
+
+			/* above or left of the image is beyond it, too */
+			place->tap[tap++] =
+				row < w->in_h && column < w->in_w ?
+					line + (size_t)column * d->p.width :
+					border;
+		}
+	}
+	/* these have no weights: read what is there */
+	for (; tap % 4; tap++)
+		place->tap[tap] = place->tap[0];
+	place->shift = 0;
+}
+
+/*
+ * Call @place for channels [@first, @first + @lanes) at all positions. Where
+ * @pixels is more than 1, so many neighbours at once if all their taps lie in
+ * the image: an image of few channels is one of many, whose weights repeat.
+ */
+static MLK_INLINE void
+mlk_each_place(const struct mlk_depthwise *d, u32 first, u32 lanes, u32 pixels,
+	       void (*run)(const void *lanes, const struct mlk_place *place),
+	       const void *context)
+{
+	const struct mlk_window *w = d->window;
+	const u32 down = (w->filter_h - 1) * w->dilation_h;
+	const u32 across = (w->filter_w - 1) * w->dilation_w;
+	const s8 *image = d->p.in + first;
+	struct mlk_place inner, outer;
+	u32 batch, row, column, n, x;
+	s8 *out = d->p.out + first;
+	s8 border[64];
+
+	memset(border, d->in_zero_point, sizeof(border));
+	for (batch = 0; batch < w->batches; batch++) {
+		for (row = 0; row < w->out_h; row++) {
+			u32 y = row * w->stride_h - w->pad_h;
+			u32 whole = y < w->in_h && y + down < w->in_h;
+			u32 from = 0, known = 0;
+
+			for (column = 0; column < w->out_w; column += n) {
+				x = column * w->stride_w - w->pad_w;
+				n = 1;
+				if (!whole || x >= w->in_w ||
+				    x + across >= w->in_w) {
+					mlk_place_at(d, image, y, x, border,
+						     &outer);
+					outer.bytes = lanes;
+					outer.out = out;
+					run(context, &outer);
+					out += d->p.width;
+					continue;
+				}
+				if (!known) {
+					mlk_place_at(d, image, y, x, border,
+						     &inner);
+					from = x;
+					known = 1;
+				}
+				if (pixels > 1) {
+					n = w->in_w - across - x;
+					if (n > w->out_w - column)
+						n = w->out_w - column;
+					if (n > pixels)
+						n = pixels;
+				}
+				inner.shift = (size_t)(x - from) * d->p.width;
+				inner.bytes = lanes * n;
+				inner.out = out;
+				run(context, &inner);
+				out += (size_t)n * d->p.width;
+			}
+		}
+		image += (size_t)w->in_h * w->in_w * d->p.width;
+	}
 }
 
 #if defined(__x86_64__)

@@ -24,9 +24,10 @@ MLK_TARGET static inline int32x4_t mlk_finish(const struct mlk_product *p,
 	/* ties go up, so a negative number that is shifted starts one lower */
 	x = vaddq_s32(x, vshrq_n_s32(vandq_s32(x, right), 31));
 	x = vrshlq_s32(x, right);
-	x = vaddq_s32(x, vdupq_n_s32(p->out_zero_point));
-	x = vmaxq_s32(x, vdupq_n_s32(p->act_min));
-	return vminq_s32(x, vdupq_n_s32(p->act_max));
+	/* clamped first: no sum overflows */
+	x = vmaxq_s32(x, vdupq_n_s32(p->act_min - p->out_zero_point));
+	x = vminq_s32(x, vdupq_n_s32(p->act_max - p->out_zero_point));
+	return vaddq_s32(x, vdupq_n_s32(p->out_zero_point));
 }
 
 /* Sixteen outputs of a row, of which the last block may have fewer. */

@@ -12,20 +12,16 @@
 
 #include "mlk_arm.h"
 
-/* @rows rows (one or MLK_ROWS) times a block; weights are loaded once for all. */
-MLK_TARGET static inline __attribute__((always_inline)) void
-mlk_tile(const struct mlk_product *p, const s8 *in, s8 *out, const s8 *w, u32 i,
-	 u32 rows)
+/* One piece of @rows rows. Returns the weights behind it. */
+MLK_TARGET static MLK_INLINE const s8 *mlk_run(int32x4_t acc[MLK_ROWS][4],
+					       const struct mlk_product *p,
+					       const s8 *in, const s8 *w,
+					       u32 rows)
 {
-	int32x4_t acc[MLK_ROWS][4];
+	const u32 run = p->run;
 	u32 k = 0, j, r;
 
-#pragma GCC unroll 4
-	for (r = 0; r < rows; r++)
-#pragma GCC unroll 4
-		for (j = 0; j < 4; j++)
-			acc[r][j] = vld1q_s32(p->bias + i + 4 * j);
-	for (; k + 16 <= p->depth; k += 16, w += 256)
+	for (; k + 16 <= run; k += 16, w += 256)
 #pragma GCC unroll 4
 		for (j = 0; j < 4; j++) {
 			int8x16_t a = vld1q_s8(w + 16 * j);
@@ -45,39 +41,61 @@ mlk_tile(const struct mlk_product *p, const s8 *in, s8 *out, const s8 *w, u32 i,
 				acc[r][j] = vdotq_laneq_s32(sum, d, x, 3);
 			}
 		}
-	for (; k < p->depth; k += 4, w += 64)
+	for (; k < run; k += 4, w += 64)
 #pragma GCC unroll 4
 		for (r = 0; r < rows; r++) {
-			int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(
-				mlk_load_word(in + r * p->in_stride + k,
-					      p->depth - k)));
+			s32 word = mlk_load_word(in + r * p->in_stride + k,
+						 run - k);
+			int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(word));
 
 #pragma GCC unroll 4
 			for (j = 0; j < 4; j++)
 				acc[r][j] = vdotq_s32(acc[r][j],
 						      vld1q_s8(w + 16 * j), x);
 		}
+	return w;
+}
+
+/*
+ * @rows rows (one or MLK_ROWS) times a block; weights are loaded once for all.
+ * Returns the next block's weights.
+ */
+MLK_TARGET static MLK_INLINE const s8 *mlk_tile(const struct mlk_product *p,
+						const s8 *in, s8 *out,
+						const s8 *w, u32 i, u32 rows)
+{
+	int32x4_t acc[MLK_ROWS][4];
+	u32 line, run, j, r;
+
+#pragma GCC unroll 4
+	for (r = 0; r < rows; r++)
+#pragma GCC unroll 4
+		for (j = 0; j < 4; j++)
+			acc[r][j] = vld1q_s32(p->bias + i + 4 * j);
+	for (line = 0; line < p->lines; line++, in += p->line_stride)
+		for (run = 0; run < p->runs; run++)
+			w = mlk_run(acc, p, in + run * p->run_stride, w, rows);
 #pragma GCC unroll 4
 	for (r = 0; r < rows; r++)
 		mlk_store(p, out + r * p->out_stride, acc[r], i);
+	return w;
 }
 
 MLK_TARGET static void mlk_product_dotprod(const struct mlk_product *p)
 {
-	const size_t block = (size_t)((p->depth + 3) / 4) * 64;
 	const s8 *in = p->in, *w;
 	s8 *out = p->out;
 	u32 row = 0, i;
 
 	for (; row + MLK_ROWS <= p->rows; row += MLK_ROWS) {
-		for (i = 0, w = p->packed; i < p->width; i += 16, w += block)
-			mlk_tile(p, in, out, w, i, MLK_ROWS);
+		for (i = 0, w = p->packed; i < p->width; i += 16)
+			w = mlk_tile(p, in, out, w, i, MLK_ROWS);
 		in += MLK_ROWS * p->in_stride;
 		out += MLK_ROWS * p->out_stride;
 	}
 	for (; row < p->rows; row++) {
-		for (i = 0, w = p->packed; i < p->width; i += 16, w += block)
-			mlk_tile(p, in, out, w, i, 1);
+		for (i = 0, w = p->packed; i < p->width; i += 16)
+			w = mlk_tile(p, in, out, w, i, 1);
 		in += p->in_stride;
 		out += p->out_stride;
 	}

@@ -82,43 +82,57 @@ MLK_TARGET static inline void mlk_store_pair(const struct mlk_product *p,
 	mlk_store(p, out + p->out_stride, b, i);
 }
 
-MLK_TARGET static void mlk_tile(const struct mlk_product *p, const s8 *in,
-				s8 *out, const s8 *w, u32 i)
+/* One piece of four rows. Returns the weights behind it. */
+MLK_TARGET static inline const s8 *mlk_run(struct mlk_pair sums[2],
+					   const struct mlk_product *p,
+					   const s8 *in, const s8 *w)
 {
-	const int32x4_t zero = vdupq_n_s32(0);
 	const s8 *in1 = in + p->in_stride;
 	const s8 *in2 = in1 + p->in_stride;
 	const s8 *in3 = in2 + p->in_stride;
-	struct mlk_pair sums[2];
 	u32 k, left;
 
-#pragma GCC unroll 8
-	for (k = 0; k < 8; k++) {
-		sums[0].acc[k] = zero;
-		sums[1].acc[k] = zero;
-	}
-	for (k = 0; k + 8 <= p->depth; k += 8, w += 128)
+	for (k = 0; k + 8 <= p->run; k += 8, w += 128)
 		mlk_step(sums, w, w + 64, mlk_inputs(in + k, in1 + k, 8),
 			 mlk_inputs(in2 + k, in3 + k, 8));
-	left = p->depth - k;
-	if (left)
-		mlk_step(sums, w, left > 4 ? w + 64 : NULL,
-			 mlk_inputs(in + k, in1 + k, left),
-			 mlk_inputs(in2 + k, in3 + k, left));
+	left = p->run - k;
+	if (!left)
+		return w;
+	mlk_step(sums, w, left > 4 ? w + 64 : NULL,
+		 mlk_inputs(in + k, in1 + k, left),
+		 mlk_inputs(in2 + k, in3 + k, left));
+	return w + (left > 4 ? 128 : 64);
+}
+
+/* Four rows times a block. Returns the next block's weights. */
+MLK_TARGET static const s8 *mlk_tile(const struct mlk_product *p, const s8 *in,
+				     s8 *out, const s8 *w, u32 i)
+{
+	struct mlk_pair sums[2];
+	u32 line, run, j;
+
+#pragma GCC unroll 8
+	for (j = 0; j < 8; j++) {
+		sums[0].acc[j] = vdupq_n_s32(0);
+		sums[1].acc[j] = vdupq_n_s32(0);
+	}
+	for (line = 0; line < p->lines; line++, in += p->line_stride)
+		for (run = 0; run < p->runs; run++)
+			w = mlk_run(sums, p, in + run * p->run_stride, w);
 	mlk_store_pair(p, out, &sums[0], i);
 	mlk_store_pair(p, out + 2 * p->out_stride, &sums[1], i);
+	return w;
 }
 
 MLK_TARGET static void mlk_product_i8mm(const struct mlk_product *p)
 {
-	const size_t block = (size_t)((p->depth + 3) / 4) * 64;
 	struct mlk_product rest = *p;
 	const s8 *w;
 	u32 i;
 
 	for (; rest.rows >= MLK_ROWS; rest.rows -= MLK_ROWS) {
-		for (i = 0, w = p->packed; i < p->width; i += 16, w += block)
-			mlk_tile(p, rest.in, rest.out, w, i);
+		for (i = 0, w = p->packed; i < p->width; i += 16)
+			w = mlk_tile(p, rest.in, rest.out, w, i);
 		rest.in += MLK_ROWS * p->in_stride;
 		rest.out += MLK_ROWS * p->out_stride;
 	}

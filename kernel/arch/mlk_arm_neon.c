@@ -32,27 +32,41 @@ MLK_TARGET static inline int32x4_t mlk_join(const s32 *bias,
 	return vaddq_s32(vcombine_s32(lo, hi), vld1q_s32(bias));
 }
 
+/* One piece of a row. Returns the weights behind it. */
+MLK_TARGET static inline const s8 *mlk_run(int32x4_t acc[8], const s8 *in,
+					   u32 run, const s8 *w)
+{
+	u32 k;
+
+	for (k = 0; k < run; k += 4, w += 64) {
+		int8x8_t x = vreinterpret_s8_s32(
+			vdup_n_s32(mlk_load_word(in + k, run - k)));
+
+		mlk_mac(acc, w, x);
+		mlk_mac(acc + 2, w + 16, x);
+		mlk_mac(acc + 4, w + 32, x);
+		mlk_mac(acc + 6, w + 48, x);
+	}
+	return w;
+}
+
 MLK_TARGET static void mlk_row(const struct mlk_product *p, const s8 *in,
 			       s8 *out)
 {
 	const int32x4_t zero = vdupq_n_s32(0);
 	const s8 *w = p->packed;
-	u32 i, k;
+	u32 i, line, run;
 
 	for (i = 0; i < p->width; i += 16) {
 		int32x4_t acc[8] = { zero, zero, zero, zero,
 				     zero, zero, zero, zero };
 		int32x4_t sums[4];
+		const s8 *x = in;
 
-		for (k = 0; k < p->depth; k += 4, w += 64) {
-			int8x8_t x = vreinterpret_s8_s32(vdup_n_s32(
-				mlk_load_word(in + k, p->depth - k)));
-
-			mlk_mac(acc, w, x);
-			mlk_mac(acc + 2, w + 16, x);
-			mlk_mac(acc + 4, w + 32, x);
-			mlk_mac(acc + 6, w + 48, x);
-		}
+		for (line = 0; line < p->lines; line++, x += p->line_stride)
+			for (run = 0; run < p->runs; run++)
+				w = mlk_run(acc, x + run * p->run_stride,
+					    p->run, w);
 		sums[0] = mlk_join(p->bias + i, acc);
 		sums[1] = mlk_join(p->bias + i + 4, acc + 2);
 		sums[2] = mlk_join(p->bias + i + 8, acc + 4);

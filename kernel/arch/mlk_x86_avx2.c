@@ -44,9 +44,12 @@ MLK_AVX2 static inline __m256i mlk_finish(const struct mlk_product *p,
 				     _mm256_srli_epi32(x, 31));
 	x = _mm256_sub_epi32(_mm256_srav_epi32(x, right),
 			     _mm256_cmpgt_epi32(remainder, threshold));
-	x = _mm256_add_epi32(x, _mm256_set1_epi32(p->out_zero_point));
-	x = _mm256_max_epi32(x, _mm256_set1_epi32(p->act_min));
-	return _mm256_min_epi32(x, _mm256_set1_epi32(p->act_max));
+	/* clamped first: no sum overflows */
+	x = _mm256_max_epi32(x,
+			     _mm256_set1_epi32(p->act_min - p->out_zero_point));
+	x = _mm256_min_epi32(x,
+			     _mm256_set1_epi32(p->act_max - p->out_zero_point));
+	return _mm256_add_epi32(x, _mm256_set1_epi32(p->out_zero_point));
 }
 
 /* Sixteen finished outputs, of which the last block may have fewer. */
@@ -91,56 +94,82 @@ MLK_AVX2 static inline __m256i mlk_join(const s32 *bias, __m256i a, __m256i b)
 	return _mm256_add_epi32(sum, _mm256_loadu_si256((const __m256i *)bias));
 }
 
+/* One piece of a row. Returns the weights behind it. */
+MLK_AVX2 static inline const s8 *mlk_run_avx2(__m256i acc[4], const s8 *in,
+					      u32 run, const s8 *w)
+{
+	u32 j, k;
+
+	for (k = 0; k < run; k += 4, w += 64) {
+		__m128i bytes =
+			_mm_cvtsi32_si128(mlk_load_word(in + k, run - k));
+		__m256i x = _mm256_broadcastq_epi64(_mm_cvtepi8_epi16(bytes));
+
+#pragma GCC unroll 4
+		for (j = 0; j < 4; j++)
+			acc[j] = mlk_mac(acc[j], w + 16 * j, x);
+	}
+	return w;
+}
+
 MLK_AVX2 static void mlk_row_avx2(const struct mlk_product *p, const s8 *in,
 				  s8 *out)
 {
 	const s8 *w = p->packed;
-	u32 i, k;
+	u32 i, line, run;
 
 	for (i = 0; i < p->width; i += 16) {
-		__m256i a = _mm256_setzero_si256();
-		__m256i b = a, c = a, d = a;
+		const __m256i zero = _mm256_setzero_si256();
+		__m256i acc[4] = { zero, zero, zero, zero };
+		const s8 *x = in;
 
-		for (k = 0; k < p->depth; k += 4, w += 64) {
-			__m128i bytes = _mm_cvtsi32_si128(
-				mlk_load_word(in + k, p->depth - k));
-			__m256i x = _mm256_broadcastq_epi64(
-				_mm_cvtepi8_epi16(bytes));
-
-			a = mlk_mac(a, w, x);
-			b = mlk_mac(b, w + 16, x);
-			c = mlk_mac(c, w + 32, x);
-			d = mlk_mac(d, w + 48, x);
-		}
-		mlk_store(p, out, mlk_join(p->bias + i, a, b),
-			  mlk_join(p->bias + i + 8, c, d), i);
+		for (line = 0; line < p->lines; line++, x += p->line_stride)
+			for (run = 0; run < p->runs; run++)
+				w = mlk_run_avx2(acc, x + run * p->run_stride,
+						 p->run, w);
+		mlk_store(p, out, mlk_join(p->bias + i, acc[0], acc[1]),
+			  mlk_join(p->bias + i + 8, acc[2], acc[3]), i);
 	}
+}
+
+/* One piece of a row. Returns the weights behind it. */
+MLK_AVXVNNI static inline const s8 *
+mlk_run_avxvnni(__m256i acc[2], const s8 *in, u32 run, const s8 *w)
+{
+	const __m256i flip = _mm256_set1_epi8((char)0x80);
+	u32 k;
+
+	for (k = 0; k < run; k += 4, w += 64) {
+		const __m256i *v = (const __m256i *)w;
+		__m256i x = _mm256_set1_epi32(mlk_load_word(in + k, run - k));
+
+		x = _mm256_xor_si256(x, flip);
+		acc[0] = _mm256_dpbusd_avx_epi32(acc[0], x,
+						 _mm256_loadu_si256(v));
+		acc[1] = _mm256_dpbusd_avx_epi32(acc[1], x,
+						 _mm256_loadu_si256(v + 1));
+	}
+	return w;
 }
 
 MLK_AVXVNNI static void mlk_row_avxvnni(const struct mlk_product *p,
 					const s8 *in, s8 *out)
 {
-	const __m256i flip = _mm256_set1_epi8((char)0x80);
 	const s8 *w = p->packed;
-	u32 i, k;
+	u32 i, line, run;
 
 	for (i = 0; i < p->width; i += 16) {
 		const __m256i *bias = (const __m256i *)(p->bias_unsigned + i);
-		__m256i a = _mm256_loadu_si256(bias);
-		__m256i b = _mm256_loadu_si256(bias + 1);
+		__m256i acc[2] = { _mm256_loadu_si256(bias),
+				   _mm256_loadu_si256(bias + 1) };
+		const s8 *x = in;
 
-		for (k = 0; k < p->depth; k += 4, w += 64) {
-			const __m256i *v = (const __m256i *)w;
-			__m256i x = _mm256_set1_epi32(
-				mlk_load_word(in + k, p->depth - k));
-
-			x = _mm256_xor_si256(x, flip);
-			a = _mm256_dpbusd_avx_epi32(a, x,
-						    _mm256_loadu_si256(v));
-			b = _mm256_dpbusd_avx_epi32(b, x,
-						    _mm256_loadu_si256(v + 1));
-		}
-		mlk_store(p, out, a, b, i);
+		for (line = 0; line < p->lines; line++, x += p->line_stride)
+			for (run = 0; run < p->runs; run++)
+				w = mlk_run_avxvnni(acc,
+						    x + run * p->run_stride,
+						    p->run, w);
+		mlk_store(p, out, acc[0], acc[1], i);
 	}
 }
 

@@ -10,7 +10,6 @@
 #include <emmintrin.h>
 
 #include "mlk_arch.h"
-#include "mlk_fixed.h"
 
 #define MLK_ROWS 2
 
@@ -28,39 +27,28 @@ static inline void mlk_store(const struct mlk_product *p, s8 *out,
 			     const __m128i acc[4], u32 i)
 {
 	u32 n = p->width - i < 16 ? p->width - i : 16;
-	s32 sums[16];
+	u32 sums[16];
 	u32 j;
 
 	for (j = 0; j < 4; j++)
 		_mm_storeu_si128((__m128i *)(sums + 4 * j), acc[j]);
-	for (j = i; j < i + n; j++) {
-		u32 q = (u32)mlk_requant(sums[j - i], p->multiplier[j],
-					 p->shift[j]);
-
-		q += (u32)p->out_zero_point;
-		out[j] = (s8)mlk_clamp((s32)q, p->act_min, p->act_max);
-	}
+	for (j = 0; j < n; j++)
+		out[i + j] = mlk_product_output(p, sums[j], i + j);
 }
 
-/* @rows rows (one or MLK_ROWS) times a block; weights are widened once for all. */
-static inline __attribute__((always_inline)) void
-mlk_tile(const struct mlk_product *p, const s8 *in, s8 *out, const s8 *w, u32 i,
-	 u32 rows)
+/* One piece of @rows rows. Returns the weights behind it. */
+static MLK_INLINE const s8 *mlk_run(__m128i acc[MLK_ROWS][4],
+				    const struct mlk_product *p, const s8 *in,
+				    const s8 *w, u32 rows)
 {
-	__m128i acc[MLK_ROWS][4], even[MLK_ROWS], odd[MLK_ROWS];
+	__m128i even[MLK_ROWS], odd[MLK_ROWS];
 	u32 j, k, r;
 
-#pragma GCC unroll 2
-	for (r = 0; r < rows; r++)
-#pragma GCC unroll 4
-		for (j = 0; j < 4; j++)
-			acc[r][j] = _mm_loadu_si128(
-				(const __m128i *)(p->bias + i + 4 * j));
-	for (k = 0; k < p->depth; k += 4, w += 64) {
+	for (k = 0; k < p->run; k += 4, w += 64) {
 #pragma GCC unroll 2
 		for (r = 0; r < rows; r++) {
 			__m128i x = _mm_set1_epi32(mlk_load_word(
-				in + r * p->in_stride + k, p->depth - k));
+				in + r * p->in_stride + k, p->run - k));
 
 			even[r] = mlk_even(x);
 			odd[r] = mlk_odd(x);
@@ -81,27 +69,49 @@ mlk_tile(const struct mlk_product *p, const s8 *in, s8 *out, const s8 *w, u32 i,
 			}
 		}
 	}
+	return w;
+}
+
+/*
+ * @rows rows (one or MLK_ROWS) times a block; weights are widened once for all.
+ * Returns the next block's weights.
+ */
+static MLK_INLINE const s8 *mlk_tile(const struct mlk_product *p, const s8 *in,
+				     s8 *out, const s8 *w, u32 i, u32 rows)
+{
+	__m128i acc[MLK_ROWS][4];
+	u32 line, run, j, r;
+
+#pragma GCC unroll 2
+	for (r = 0; r < rows; r++)
+#pragma GCC unroll 4
+		for (j = 0; j < 4; j++)
+			acc[r][j] = _mm_loadu_si128(
+				(const __m128i *)(p->bias + i + 4 * j));
+	for (line = 0; line < p->lines; line++, in += p->line_stride)
+		for (run = 0; run < p->runs; run++)
+			w = mlk_run(acc, p, in + run * p->run_stride, w, rows);
 #pragma GCC unroll 2
 	for (r = 0; r < rows; r++)
 		mlk_store(p, out + r * p->out_stride, acc[r], i);
+	return w;
 }
 
 static void mlk_product_sse2(const struct mlk_product *p)
 {
-	const size_t block = (size_t)((p->depth + 3) / 4) * 64;
 	const s8 *in = p->in, *w;
 	s8 *out = p->out;
 	u32 row = 0, i;
 
 	for (; row + MLK_ROWS <= p->rows; row += MLK_ROWS) {
-		for (i = 0, w = p->packed; i < p->width; i += 16, w += block)
-			mlk_tile(p, in, out, w, i, MLK_ROWS);
+		for (i = 0, w = p->packed; i < p->width; i += 16)
+			w = mlk_tile(p, in, out, w, i, MLK_ROWS);
 		in += MLK_ROWS * p->in_stride;
 		out += MLK_ROWS * p->out_stride;
 	}
 	for (; row < p->rows; row++) {
-		for (i = 0, w = p->packed; i < p->width; i += 16, w += block)
-			mlk_tile(p, in, out, w, i, 1);
+		for (i = 0, w = p->packed; i < p->width; i += 16)
+			w = mlk_tile(p, in, out, w, i, 1);
 		in += p->in_stride;
 		out += p->out_stride;
 	}

@@ -216,37 +216,6 @@ struct mlk_fc_params {
 };
 
 /**
- * struct mlk_conv_params - MLK_OP_CONV_2D
- * @w: weights; depth is kernel_h * kernel_w * input channels
- * @kernel_h: height of the kernel
- * @kernel_w: width of the kernel
- * @stride_h: rows from one output to the next
- * @stride_w: columns from one output to the next
- * @dilation_h: rows from one tap to the next
- * @dilation_w: columns from one tap to the next
- * @pad_top: rows above the input that count as zero
- * @pad_left: columns left of the input that count as zero
- * @in_zero_point: what stands for zero
- * @tile: outputs gathered in the scratch tensor (result 1) at a time
- *
- * Operand 0 and result 0 are NHWC of rank 4; what lies below and to the right
- * of the input counts as zero, too.
- */
-struct mlk_conv_params {
-	struct mlk_weights w;
-	u32 kernel_h;
-	u32 kernel_w;
-	u32 stride_h;
-	u32 stride_w;
-	u32 dilation_h;
-	u32 dilation_w;
-	u32 pad_top;
-	u32 pad_left;
-	s32 in_zero_point;
-	u32 tile;
-};
-
-/**
  * struct mlk_softmax_params - MLK_OP_SOFTMAX over the last dimension
  * @rows: independent rows
  * @depth: length of a row, at most MLK_SOFTMAX_MAX_DEPTH
@@ -353,6 +322,26 @@ struct mlk_window {
 };
 
 /**
+ * struct mlk_conv_params - MLK_OP_CONV_2D and MLK_OP_DEPTHWISE_CONV
+ * @w: weights. CONV_2D: a row of inputs is what the filter covers, in pieces
+ *	that are contiguous in the image (a line of the filter, or a pixel if
+ *	@window's dilation_w is not 1), each padded to a multiple of 4 inputs.
+ *	DEPTHWISE_CONV: each output has the taps of its own channel as inputs,
+ *	and blocks of outputs come after blocks of taps:
+ *	[(taps + 3) / 4][(width + 15) / 16][16][4]
+ * @window: the filter's way
+ * @in_zero_point: what stands for zero in the operand
+ *
+ * Result 1 of CONV_2D is scratch: the input lines of one line of outputs, with
+ * what lies beyond the image.
+ */
+struct mlk_conv_params {
+	struct mlk_weights w;
+	struct mlk_window window;
+	s32 in_zero_point;
+};
+
+/**
  * struct mlk_filter - the constant side of a filter on images
  * @weights: offset of s8 weights
  * @bias: offset of an s32 per output channel
@@ -372,21 +361,6 @@ struct mlk_filter {
 	s32 out_zero_point;
 	s32 act_min;
 	s32 act_max;
-};
-
-/**
- * struct mlk_depthwise_conv_params - MLK_OP_DEPTHWISE_CONV
- * @window: the filter's way
- * @channels: of the operand
- * @fold: results of each channel; output channel o belongs to input o / @fold
- * @filter: weights are [filter_h][filter_w][@channels * @fold]; the bias holds
- *	-in_zero_point * sum of weights, too
- */
-struct mlk_depthwise_conv_params {
-	struct mlk_window window;
-	u32 channels;
-	u32 fold;
-	struct mlk_filter filter;
 };
 
 /* What MLK_OP_POOL makes of the values below its filter. */
@@ -747,12 +721,11 @@ struct mlk_softmax_s16_params {
  * @out: tensor numbers, MLK_NO_TENSOR where unused
  * @words: the parameters as words; zero behind the operator's own struct
  * @fc: MLK_OP_FULLY_CONNECTED
- * @conv: MLK_OP_CONV_2D
+ * @conv: MLK_OP_CONV_2D, MLK_OP_DEPTHWISE_CONV
  * @softmax: MLK_OP_SOFTMAX
  * @move: MLK_OP_MOVE
  * @fill: MLK_OP_FILL
  * @take: MLK_OP_TAKE
- * @depthwise_conv: MLK_OP_DEPTHWISE_CONV
  * @pool: MLK_OP_POOL
  * @reduce: MLK_OP_REDUCE
  * @arg_extreme: MLK_OP_ARG_EXTREME
@@ -782,7 +755,6 @@ struct mlk_op {
 		struct mlk_move_params move;
 		struct mlk_fill_params fill;
 		struct mlk_take_params take;
-		struct mlk_depthwise_conv_params depthwise_conv;
 		struct mlk_pool_params pool;
 		struct mlk_reduce_params reduce;
 		struct mlk_arg_extreme_params arg_extreme;
@@ -873,9 +845,14 @@ int mlk_program_verify(const void *program, size_t bytes,
  * @in: first input row
  * @out: first output row
  * @rows: how many
- * @in_stride: bytes from one input row to the next, >= @depth
+ * @in_stride: bytes from one input row to the next
  * @out_stride: bytes from one output row to the next, >= @width
- * @depth: inputs of a row
+ * @lines: an input row is @lines times @runs pieces of @run bytes
+ * @line_stride: bytes from one line to the next
+ * @runs: pieces in a line
+ * @run_stride: bytes from one piece to the next
+ * @run: bytes of a piece; its weights are padded to a multiple of 4 inputs
+ * @depth: inputs that an output has weights for, see struct mlk_weights
  * @width: outputs of a row
  * @packed: packed weights
  * @bias: per output
@@ -887,7 +864,7 @@ int mlk_program_verify(const void *program, size_t bytes,
  * @act_max: upper bound of the fused activation
  * @padded: the only row of @out may be written up to the next multiple of 16
  *
- * Not a byte behind a row is read.
+ * Not a byte behind a piece is read.
  */
 struct mlk_product {
 	const s8 *in;
@@ -895,6 +872,11 @@ struct mlk_product {
 	u32 rows;
 	size_t in_stride;
 	size_t out_stride;
+	u32 lines;
+	size_t line_stride;
+	u32 runs;
+	size_t run_stride;
+	u32 run;
 	u32 depth;
 	u32 width;
 	const s8 *packed;
@@ -909,13 +891,53 @@ struct mlk_product {
 };
 
 /**
+ * struct mlk_depthwise - a filter for each channel of images
+ * @p: weights, requantisation, first operand and result; depth is the number of
+ *	taps, width that of the channels. Rows, strides and pieces are not used.
+ * @window: the filter's way
+ * @in_zero_point: what stands for zero in the operand
+ */
+struct mlk_depthwise {
+	struct mlk_product p;
+	const struct mlk_window *window;
+	s32 in_zero_point;
+};
+
+/* What a struct mlk_simd's depthwise can do at most. */
+#define MLK_DEPTHWISE_TAPS 64
+
+/**
+ * struct mlk_binary_row - neighbouring elements of MLK_OP_BINARY
+ * @params: what to do; kind is ADD, SUB or MUL
+ * @x: of the first operand
+ * @y: of the second operand
+ * @x_step: 1, or 0 if there is just one element of @x
+ * @y_step: the same for @y
+ * @out: of the result; may be @x or @y
+ * @n: how many
+ */
+struct mlk_binary_row {
+	const struct mlk_binary_params *params;
+	const s8 *x;
+	const s8 *y;
+	u32 x_step;
+	u32 y_step;
+	s8 *out;
+	u32 n;
+};
+
+/**
  * struct mlk_simd - inner loops for one instruction set, see kernel/arch
  * @name: of the instruction set
  * @product: computes a matrix product, byte for byte as mlk_product_c()
+ * @depthwise: DEPTHWISE_CONV of up to MLK_DEPTHWISE_TAPS taps; or NULL
+ * @binary: MLK_OP_BINARY's ADD, SUB and MUL of int8; or NULL
  */
 struct mlk_simd {
 	const char *name;
 	void (*product)(const struct mlk_product *p);
+	void (*depthwise)(const struct mlk_depthwise *d);
+	void (*binary)(const struct mlk_binary_row *r);
 };
 
 /**

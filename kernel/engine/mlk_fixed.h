@@ -18,6 +18,15 @@ static inline s32 mlk_clamp(s32 x, s32 lo, s32 hi)
 }
 
 /*
+ * @x + @offset inside [@lo, @hi], of which each plus or minus an offset fits.
+ * Clamped first, so that the sum cannot overflow whatever @x is.
+ */
+static inline s32 mlk_offset_clamped(s32 x, s32 offset, s32 lo, s32 hi)
+{
+	return mlk_clamp(x, lo - offset, hi - offset) + offset;
+}
+
+/*
  * SaturatingRoundingDoublingHighMul. The original adds a nudge of +-2^30 and
  * divides, truncating, by 2^31; adding 2^30 and shifting is the same number for
  * either sign.

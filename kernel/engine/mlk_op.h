@@ -7,6 +7,7 @@
 #define MLK_OP_H
 
 #include "mlk_engine.h"
+#include "mlk_fixed.h"
 
 /*
  * The build chooses operators with -DMLK_CONFIG_<OP>=0; everything is on by
@@ -193,6 +194,15 @@ static inline void mlk_multiply(const struct mlk_frame *f,
 		f->simd->product(p);
 	else
 		mlk_product_c(p);
+}
+
+/* For runs: turn the sum of output number @i into what is stored. */
+static inline s8 mlk_product_output(const struct mlk_product *p, u32 sum, u32 i)
+{
+	s32 q = mlk_requant((s32)sum, p->multiplier[i], p->shift[i]);
+
+	return (s8)mlk_offset_clamped(q, p->out_zero_point, p->act_min,
+				      p->act_max);
 }
 
 #define MLK_OP_RUN(number, NAME, name, least, most, results) \

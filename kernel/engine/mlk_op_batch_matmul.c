@@ -4,7 +4,6 @@
  * batches repeated as needed. Arithmetic: tensorflow/lite/kernels/internal/
  * reference/batch_matmul.h.
  */
-#include "mlk_fixed.h"
 #include "mlk_op.h"
 
 #if MLK_CONFIG_BATCH_MATMUL

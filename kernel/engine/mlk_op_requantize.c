@@ -4,7 +4,6 @@
  * 16- or 32-bit operands, and from 8 bits to 16. Arithmetic: reference/
  * requantize.h and leaky_relu.h in tensorflow/lite/kernels/internal.
  */
-#include "mlk_fixed.h"
 #include "mlk_op.h"
 
 #if MLK_CONFIG_REQUANTIZE

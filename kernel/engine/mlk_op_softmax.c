@@ -5,7 +5,6 @@
  * gemmlowp/fixedpoint/fixedpoint.h. An int8 row has 256 possible differences to
  * its maximum, so the program carries their exponentials.
  */
-#include "mlk_fixed.h"
 #include "mlk_op.h"
 
 #if MLK_CONFIG_SOFTMAX

@@ -53,8 +53,8 @@ def _spatial() -> dict[str, bytes]:
         "depthwise_conv": one(
             "DEPTHWISE_CONV_2D",
             x(1, 3, 4, 2),
-            weights(1, 2, 3, 4, dimension=3),
-            x(1, 2, 2, 4, scale=0.5),
+            weights(1, 2, 3, 2, dimension=3),
+            x(1, 2, 2, 2, scale=0.5),
             padding="SAME",
             stride_h=2,
             stride_w=2,

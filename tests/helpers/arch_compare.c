@@ -84,72 +84,90 @@ static u32 random_size(void)
 	return 1 + below(limits[below(4)]);
 }
 
-static struct mlk_product random_product(void)
+/* A product with random pieces, strides and sizes, still without its arrays. */
+static struct mlk_product random_shape(void)
 {
-	u32 depth = random_size(), width = random_size();
-	u32 steps = (depth + 3) / 4, padded = (width + 15) / 16 * 16;
 	u32 lo = below(256), hi = lo + below(256 - lo);
-	u32 form = below(3), narrow = below(2), i, k;
-	s8 *packed = array(1, (size_t)padded * steps * 4);
-	s32 *bias = array(2, padded * 4);
-	s32 *bias_unsigned = array(3, padded * 4);
-	s32 *multiplier = array(4, padded * 4);
-	s32 *shift = array(5, padded * 4);
+	u32 whole = below(2);
 	struct mlk_product p = {
 		.rows = 1 + below(10),
-		.in_stride = depth + below(2) * below(9),
-		.depth = depth,
-		.width = width,
-		.packed = packed,
-		.bias = bias,
-		.bias_unsigned = bias_unsigned,
-		.multiplier = multiplier,
-		.shift = shift,
+		.lines = whole ? 1 : 1 + below(3),
+		.runs = whole ? 1 : 1 + below(3),
+		.run = random_size(),
+		.width = random_size(),
 		.out_zero_point = (s32)below(256) - 128,
 		.act_min = (s32)lo - 128,
 		.act_max = (s32)hi - 128,
 	};
-	size_t in_bytes;
-	s8 *in;
 
+	/* pieces may overlap, as a filter's positions do */
+	p.run_stride = p.run + below(2) * below(9);
+	p.line_stride = below(2 * p.run);
+	p.in_stride = below(2 * p.run);
+	p.depth = p.lines * p.runs * ((p.run + 3) / 4 * 4);
+	p.out_stride = p.width + below(2) * below(20);
 	if (below(3) == 0) {
 		p.act_min = -128;
 		p.act_max = 127;
 	}
-	if (below(4) == 0)
-		p.rows = p.padded = 1;
-	p.out_stride = p.padded ? padded : width + below(2) * below(20);
-	in_bytes = (p.rows - 1) * p.in_stride + depth;
-	in = array(0, in_bytes);
-	p.in = in;
+	if (below(4) == 0) {
+		p.rows = 1;
+		p.padded = 1;
+		p.out_stride = (p.width + 15) / 16 * 16;
+	}
+	return p;
+}
+
+static struct mlk_product random_product(void)
+{
+	struct mlk_product p = random_shape();
+	u32 padded = (p.width + 15) / 16 * 16;
+	u32 steps = (p.run + 3) / 4;
+	u32 all = p.lines * p.runs * steps;
+	u32 form = below(3), narrow = below(2), i, k;
+	s8 *packed = array(1, (size_t)padded * all * 4);
+	s32 *bias = array(2, padded * 4);
+	s32 *bias_unsigned = array(3, padded * 4);
+	s32 *multiplier = array(4, padded * 4);
+	s32 *shift = array(5, padded * 4);
+	size_t in_bytes = (p.rows - 1) * p.in_stride +
+			  (p.lines - 1) * p.line_stride +
+			  (p.runs - 1) * p.run_stride + p.run;
+	s8 *in = array(0, in_bytes);
+
 	for (i = 0; i < in_bytes; i++)
 		in[i] = random_byte(form);
 	for (i = 0; i < padded; i++) {
 		u32 sum = 0;
 
-		for (k = 0; k < steps * 4; k++) {
+		for (k = 0; k < all * 4; k++) {
 			/* block, step, output, input */
-			size_t at = (size_t)(i / 16) * steps * 64 + k / 4 * 64 +
+			size_t at = (size_t)(i / 16) * all * 64 + k / 4 * 64 +
 				    i % 16 * 4 + k % 4;
 
 			packed[at] = random_byte(form);
-			/* weights behind a row's last input are zeros */
-			if (k >= depth || i >= width)
+			/* weights behind a piece's last input are zeros */
+			if (k % (steps * 4) >= p.run || i >= p.width)
 				packed[at] = 0;
 			sum += (u32)packed[at];
 		}
 		bias[i] = random_word();
-		bias_unsigned[i] = (s32)((u32)bias[i] - 128 * sum);
 		multiplier[i] = random_word() & 0x7fffffff;
 		shift[i] = (s32)below(62) - 31;
 		/* a scale with which outputs are not all the same */
 		if (narrow) {
 			bias[i] = (s32)((u32)bias[i] % 65536) - 32768;
-			bias_unsigned[i] = (s32)((u32)bias[i] - 128 * sum);
 			multiplier[i] |= 1 << 30;
 			shift[i] = -(s32)below(12);
 		}
+		bias_unsigned[i] = (s32)((u32)bias[i] - 128 * sum);
 	}
+	p.in = in;
+	p.packed = packed;
+	p.bias = bias;
+	p.bias_unsigned = bias_unsigned;
+	p.multiplier = multiplier;
+	p.shift = shift;
 	return p;
 }
 

@@ -44,19 +44,17 @@ TENSOR_FIELDS = (
 OP = struct.Struct(f"<HH4H2H{PARAM_WORDS}I")
 OP_FIELDS = "opcode source in0 in1 in2 in3 out0 out1".split()
 OP_FIELDS += [f"word{i}" for i in range(PARAM_WORDS)]
-# struct mlk_weights and what follows in FULLY_CONNECTED and CONV_2D
+# struct mlk_weights and what follows in FULLY_CONNECTED and convolutions
 WEIGHTS = (
     "depth width packed bias bias_unsigned multiplier shift out_zero_point act_min "
     "act_max"
 ).split()
 FC = [*WEIGHTS, "rows", "weight_offset"]
-CONV = (
-    WEIGHTS
-    + (
-        "kernel_h kernel_w stride_h stride_w dilation_h dilation_w pad_top pad_left "
-        "in_zero_point tile"
-    ).split()
-)
+WINDOW = (
+    "batches in_h in_w out_h out_w filter_h filter_w stride_h stride_w dilation_h "
+    "dilation_w pad_h pad_w"
+).split()
+CONV = [*WEIGHTS, *WINDOW, "in_zero_point"]
 
 _TEXT = (ENGINE / "mlk_engine.h").read_text().replace("\\\n", "\n")
 REASONS = re.findall(r"^\tX\((\w+),\s+\"(.*)\"\)", _TEXT, re.MULTILINE)
@@ -232,7 +230,7 @@ STRUCTURED = {
         lambda: edit().op(0, width=2),
         lambda: edit().op(0, rows=0xFFFFFFFF, depth=0xFFFFFFFF),
         lambda: edit("conv_2d").tensor(0, rank=3, dim0=3, dim1=4, dim2=2, dim3=0),
-        lambda: edit("conv_2d").op(0, tile=1 << 20),
+        lambda: edit("conv_2d").op(0, stride_w=1 << 20),
         lambda: edit("conv_2d").op(0, out1=0xFFFF),
         lambda: edit("softmax").op(0, word0=3),
         lambda: edit("softmax").op(0, out0=0xFFFF),
@@ -241,16 +239,7 @@ STRUCTURED = {
     ],
     "PARAM": [
         lambda: edit().op(0, rows=0),
-        *(
-            lambda k=k, v=v: edit("conv_2d").op(0, **{k: v})
-            for k in CONV[10:]
-            for v in (0, 0x8000, 0xFFFFFFFF)
-            if not (v == 0 and k in ("pad_top", "pad_left", "in_zero_point"))
-            and not (v == 0xFFFFFFFF and k == "in_zero_point")
-            and not (v and k == "tile")
-        ),
         lambda: edit("conv_2d").op(0, depth=17),
-        lambda: edit("conv_2d").op(0, width=4),
         lambda: edit().op(0, weight_offset=129),
         lambda: edit().op(0, weight_offset=-128),
         lambda: edit().op(0, out_zero_point=128),

@@ -7,8 +7,7 @@ from ...errors import ModelError
 from ..program import OP_POOL
 from ..schema import Op
 from .common import Builder, Unsupported, activation_range, need, quantization
-from .conv import check_image
-from .spatial import window
+from .window import check_image, window
 
 _AVERAGE, _MAX = 0, 1  # enum mlk_pool_kind
 _MAX_TAPS = 1 << 23
