@@ -7,7 +7,11 @@
 
 #ifdef MLK_ARCH_DOTPROD
 
+#ifdef __ARM_FEATURE_DOTPROD
+#define MLK_TARGET
+#else
 #define MLK_TARGET __attribute__((target("arch=armv8.2-a+dotprod")))
+#endif
 #define MLK_ROWS 4
 
 #include "mlk_arm.h"
@@ -101,9 +105,63 @@ MLK_TARGET static void mlk_product_dotprod(const struct mlk_product *p)
 	}
 }
 
+/*
+ * The @n outputs of a place: bytes of four taps are interleaved, which is how
+ * sdot takes them.
+ */
+MLK_TARGET static MLK_INLINE void
+mlk_lanes_place(const struct mlk_lanes *l, const struct mlk_place *place, u32 n)
+{
+	int32x4_t acc[4];
+	int8x16_t x[4];
+	u32 j, tap;
+
+#pragma GCC unroll 4
+	for (j = 0; j < 4; j++)
+		acc[j] = vld1q_s32(l->bias + 4 * j);
+	for (tap = 0; tap < l->p.depth; tap += 4) {
+		int16x8_t lo, hi, lo2, hi2;
+
+#pragma GCC unroll 4
+		for (j = 0; j < 4; j++)
+			x[j] = mlk_load16(place->tap[tap + j] + place->shift,
+					  n);
+		lo = vreinterpretq_s16_s8(vzip1q_s8(x[0], x[1]));
+		hi = vreinterpretq_s16_s8(vzip2q_s8(x[0], x[1]));
+		lo2 = vreinterpretq_s16_s8(vzip1q_s8(x[2], x[3]));
+		hi2 = vreinterpretq_s16_s8(vzip2q_s8(x[2], x[3]));
+		x[0] = vreinterpretq_s8_s16(vzip1q_s16(lo, lo2));
+		x[1] = vreinterpretq_s8_s16(vzip2q_s16(lo, lo2));
+		x[2] = vreinterpretq_s8_s16(vzip1q_s16(hi, hi2));
+		x[3] = vreinterpretq_s8_s16(vzip2q_s16(hi, hi2));
+#pragma GCC unroll 4
+		for (j = 0; j < 4; j++)
+			acc[j] = vdotq_s32(acc[j], x[j],
+					   vld1q_s8(l->w + 16 * tap + 16 * j));
+	}
+	mlk_finish(&l->p, acc, 0, place->out, n);
+}
+
+MLK_TARGET static void mlk_lanes_run(const void *lanes,
+				     const struct mlk_place *place)
+{
+	/* nearly always all of them: then there is nothing to ask */
+	if (place->bytes == 16)
+		mlk_lanes_place(lanes, place, 16);
+	else
+		mlk_lanes_place(lanes, place, place->bytes);
+}
+
+void mlk_depthwise_dotprod(const struct mlk_depthwise *d)
+{
+	mlk_depthwise_lanes(d, NULL, mlk_lanes_run);
+}
+
 const struct mlk_simd mlk_simd_dotprod = {
 	.name = "dotprod",
 	.product = mlk_product_dotprod,
+	.depthwise = mlk_depthwise_dotprod,
+	.binary = mlk_binary_neon,
 };
 
 #endif /* MLK_ARCH_DOTPROD */

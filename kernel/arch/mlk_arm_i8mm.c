@@ -7,7 +7,11 @@
 
 #ifdef MLK_ARCH_DOTPROD
 
-#define MLK_TARGET __attribute__((target("arch=armv8.2-a+dotprod+i8mm")))
+#ifdef __ARM_FEATURE_MATMUL_INT8
+#define MLK_TARGET
+#else
+#define MLK_TARGET __attribute__((target("arch=armv8.2-a+i8mm")))
+#endif
 #define MLK_ROWS 4
 
 #include "mlk_arm.h"
@@ -143,6 +147,8 @@ MLK_TARGET static void mlk_product_i8mm(const struct mlk_product *p)
 const struct mlk_simd mlk_simd_i8mm = {
 	.name = "i8mm",
 	.product = mlk_product_i8mm,
+	.depthwise = mlk_depthwise_dotprod,
+	.binary = mlk_binary_neon,
 };
 
 #endif /* MLK_ARCH_DOTPROD */

@@ -4,8 +4,8 @@
  *
  * Every inner loop that this processor can run against plain C, byte for byte:
  * COUNT random matrix products with parameters from all over what the verifier
- * allows, then whole programs with random inputs. Prints the name of each loop
- * that passed. Arrays end where a page begins that nobody may touch, so reading
+ * allows, then whole programs with random inputs, as they are and with such
+ * parameters. Prints the name of each loop that passed. Arrays end where a page begins that nobody may touch, so reading
  * or writing a byte too much is a signal; what lies between rows is compared.
  * Needs no more than a libc, so that it runs in other processors' emulators.
  */
@@ -195,6 +195,14 @@ static void compare_products(const struct mlk_simd *simd, u32 count)
 	}
 }
 
+static void verify(const char *name, const struct mlk_header *h, size_t bytes)
+{
+	struct mlk_diag diag;
+
+	if (mlk_program_verify(h, bytes, NULL, &diag))
+		errx(2, "%s: %s", name, mlk_reason_text(diag.reason));
+}
+
 static void compare_program(const struct mlk_simd *simd, const char *name,
 			    const struct mlk_header *h, u8 *want, u8 *got)
 {
@@ -220,24 +228,75 @@ static void compare_program(const struct mlk_simd *simd, const char *name,
 	}
 }
 
+/* Scales, sums and offsets from all over what the verifier allows. */
+static void make_hostile(struct mlk_header *h)
+{
+	u32 i, j;
+
+	for (i = 0; i < h->n_ops; i++) {
+		struct mlk_op *op = (struct mlk_op *)mlk_op_at(h, i);
+		struct mlk_binary_params *b = &op->binary;
+		/* the first parameter of each that has one */
+		const struct mlk_weights *w = &op->conv.w;
+		s32 *bias = (s32 *)((u8 *)h + w->bias);
+		s32 *bias_unsigned = (s32 *)((u8 *)h + w->bias_unsigned);
+		s32 *multiplier = (s32 *)((u8 *)h + w->multiplier);
+		s32 *shift = (s32 *)((u8 *)h + w->shift);
+
+		switch (op->opcode) {
+		case MLK_OP_FULLY_CONNECTED:
+		case MLK_OP_CONV_2D:
+		case MLK_OP_DEPTHWISE_CONV:
+			for (j = 0; j < (w->width + 15) / 16 * 16; j++) {
+				u32 more = (u32)random_word();
+
+				bias[j] = (s32)((u32)bias[j] + more);
+				bias_unsigned[j] =
+					(s32)((u32)bias_unsigned[j] + more);
+				multiplier[j] = random_word() & 0x7fffffff;
+				shift[j] = (s32)below(62) - 31;
+			}
+			break;
+		case MLK_OP_BINARY:
+			b->left_shift = below(21);
+			b->offset1 = (s32)below(256) - 127;
+			b->offset2 = (s32)below(256) - 127;
+			b->multiplier1 = random_word() & 0x7fffffff;
+			b->multiplier2 = random_word() & 0x7fffffff;
+			b->multiplier = random_word() & 0x7fffffff;
+			b->shift1 = (s32)below(62) - 31;
+			b->shift2 = (s32)below(62) - 31;
+			b->shift = (s32)below(62) - 31;
+			break;
+		}
+	}
+	h->checksum = mlk_program_checksum(h);
+}
+
 static void compare_file(const struct mlk_simd *simd, const char *name)
 {
 	const size_t size = 4 << 20;
 	FILE *file = fopen(name, "rb");
 	struct mlk_header *h = aligned_alloc(64, size);
-	struct mlk_diag diag;
 	u8 *want, *got;
+	u32 i;
 
 	if (!file || !h)
 		err(2, "%s", name);
-	if (mlk_program_verify(h, fread(h, 1, size, file), NULL, &diag))
-		errx(2, "%s: %s", name, mlk_reason_text(diag.reason));
+	verify(name, h, fread(h, 1, size, file));
 	fclose(file);
 	want = aligned_alloc(MLK_ARENA_ALIGN, h->arena_bytes);
 	got = aligned_alloc(MLK_ARENA_ALIGN, h->arena_bytes);
 	if (!want || !got)
 		err(2, "%s", name);
 	compare_program(simd, name, h, want, got);
+	for (i = 0; i < 4; i++) {
+		make_hostile(h);
+		/* 16 bits have other limits: leave those programs alone */
+		if (mlk_program_verify(h, h->total_bytes, NULL, NULL))
+			break;
+		compare_program(simd, name, h, want, got);
+	}
 	free(want);
 	free(got);
 	free(h);

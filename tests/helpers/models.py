@@ -7,6 +7,7 @@ import random
 import struct
 from typing import Any
 
+from pymlk.compile import compile_model
 from pymlk.write import Layer, Op, Tensor, build, mlp
 
 
@@ -108,6 +109,99 @@ def images(seed: int) -> bytes:
     depth, width = math.prod(rest), rng.randint(1, 40)
     weighted("FULLY_CONNECTED", (width, depth), (n, width))
     return build(tensors, ops, [0], [last])
+
+
+def dense(rows: int, depth: int, width: int, rng: random.Random) -> bytes:
+    """A program of FULLY_CONNECTED; multipliers and biases all over their range."""
+    weights = bytes(rng.randrange(256) for _ in range(width * depth))
+    scales = [2.0 ** rng.uniform(-12, 2) for _ in range(width)]
+    bias = [rng.randint(-(2**20), 2**20) for _ in range(width)]
+    tensors = [
+        Tensor("x", (rows, depth), "int8", (0.5,), (rng.randint(-128, 127),)),
+        Tensor("w", (width, depth), "int8", scales, (0,) * width, 0, weights),
+        Tensor("y", (rows, width), "int8", (0.25,), (rng.randint(-128, 127),)),
+        Tensor(
+            "b",
+            (width,),
+            "int32",
+            [0.5 * s for s in scales],
+            data=struct.pack(f"<{width}i", *bias),
+        ),
+    ]
+    op = Op("FULLY_CONNECTED", (0, 1, 3), (2,), 4, {"activation": "NONE"})
+    return compile_model(build(tensors, [op], [0], [2]))
+
+
+def filtered(kind: str, rng: random.Random) -> tuple[bytes, object]:
+    """A program of a convolution whose filter reaches beyond the image, or not."""
+    kernel = rng.randint(1, 5), rng.randint(1, 5)
+    stride = rng.randint(1, 3), rng.randint(1, 3)
+    dilation = (1, 1) if rng.random() < 0.6 else (rng.randint(1, 3), rng.randint(1, 3))
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    size = [r + rng.randint(0, 20) for r in reach]
+    same = rng.random() < 0.5
+    out = [
+        -(-n // s) if same else (n - r) // s + 1
+        for n, r, s in zip(size, reach, stride, strict=True)
+    ]
+    channels = rng.choice((1, 2, 3, 4, 8, 16, 17, 32, 63, 64, 65, 80, 130))
+    if kind == "CONV_2D":
+        width = rng.choice((1, 8, 15, 16, 17, 33))
+        shape, dimension = (width, *kernel, channels), 0
+    else:
+        width = channels
+        shape, dimension = (1, *kernel, width), 3
+    count = channels * kernel[0] * kernel[1] * (width if kind == "CONV_2D" else 1)
+    scales = [2.0 ** rng.uniform(-12, 2) for _ in range(width)]
+    bias = [rng.randint(-(2**20), 2**20) for _ in range(width)]
+    batches = rng.randint(1, 2)
+    image = (batches, *size, channels)
+    tensors = [
+        Tensor("x", image, "int8", (0.5,), (rng.randint(-128, 127),)),
+        Tensor(
+            "w", shape, "int8", scales, (0,) * width, dimension, rng.randbytes(count)
+        ),
+        Tensor("y", (batches, *out, width), "int8", (0.25,), (rng.randint(-128, 127),)),
+        Tensor(
+            "b",
+            (width,),
+            "int32",
+            [0.5 * s for s in scales],
+            data=struct.pack(f"<{width}i", *bias),
+        ),
+    ]
+    options = {
+        "padding": "SAME" if same else "VALID",
+        "stride_h": stride[0],
+        "stride_w": stride[1],
+        "dilation_h": dilation[0],
+        "dilation_w": dilation[1],
+        "activation": rng.choice(("NONE", "RELU", "RELU6")),
+    }
+    if kind == "DEPTHWISE_CONV_2D":
+        options["depth_multiplier"] = 1
+    data = build(tensors, [Op(kind, (0, 1, 3), (2,), 3, options)], [0], [2])
+    return compile_model(data), (kind, image, shape, options)
+
+
+def elementwise(kind: str, rng: random.Random) -> tuple[bytes, object]:
+    """A program of ADD, SUB or MUL, maybe with broadcasting."""
+    shape = (rng.randint(1, 3), rng.choice((1, 3, 15, 16, 17, 64, 100)))
+    other = tuple(n if rng.random() < 0.7 else 1 for n in shape)
+    operands = [shape, other] if rng.random() < 0.5 else [other, shape]
+    tensors = [
+        Tensor(
+            letter,
+            dims,
+            "int8",
+            (2.0 ** rng.uniform(-6, 3),),
+            (rng.randint(-128, 127),),
+        )
+        for letter, dims in zip("aby", [*operands, shape], strict=True)
+    ]
+    op = Op(kind, (0, 1), (2,), 2, {"activation": rng.choice(("NONE", "RELU"))})
+    data = compile_model(build(tensors, [op], [0, 1], [2]))
+    return data, (kind, operands)
 
 
 def border(first: bool, last: bool, scale: float = 0.1) -> bytes:
