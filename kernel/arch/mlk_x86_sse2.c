@@ -9,7 +9,7 @@
 
 #include <emmintrin.h>
 
-#include "mlk_arch.h"
+#include "mlk_lanes.h"
 
 #define MLK_ROWS 2
 
@@ -23,17 +23,27 @@ static inline __m128i mlk_odd(__m128i x)
 	return _mm_srai_epi16(x, 8);
 }
 
-static inline void mlk_store(const struct mlk_product *p, s8 *out,
-			     const __m128i acc[4], u32 i)
+/* Four sums, each of four products, of which half are at even places. */
+static inline __m128i mlk_dot(__m128i acc, __m128i even, __m128i odd,
+			      __m128i x_even, __m128i x_odd)
 {
-	u32 n = p->width - i < 16 ? p->width - i : 16;
+	__m128i sum = _mm_add_epi32(_mm_madd_epi16(even, x_even),
+				    _mm_madd_epi16(odd, x_odd));
+
+	return _mm_add_epi32(acc, sum);
+}
+
+/* Sums of outputs from number @i on, of which @n may be written to @out. */
+static inline void mlk_finish(const struct mlk_product *p, const __m128i acc[4],
+			      u32 i, s8 *out, u32 n)
+{
 	u32 sums[16];
 	u32 j;
 
 	for (j = 0; j < 4; j++)
 		_mm_storeu_si128((__m128i *)(sums + 4 * j), acc[j]);
 	for (j = 0; j < n; j++)
-		out[i + j] = mlk_product_output(p, sums[j], i + j);
+		out[j] = mlk_product_output(p, sums[j], i + j);
 }
 
 /* One piece of @rows rows. Returns the weights behind it. */
@@ -60,13 +70,9 @@ static MLK_INLINE const s8 *mlk_run(__m128i acc[MLK_ROWS][4],
 			__m128i a = mlk_even(v), b = mlk_odd(v);
 
 #pragma GCC unroll 2
-			for (r = 0; r < rows; r++) {
-				__m128i sum = _mm_add_epi32(
-					_mm_madd_epi16(a, even[r]),
-					_mm_madd_epi16(b, odd[r]));
-
-				acc[r][j] = _mm_add_epi32(acc[r][j], sum);
-			}
+			for (r = 0; r < rows; r++)
+				acc[r][j] = mlk_dot(acc[r][j], a, b, even[r],
+						    odd[r]);
 		}
 	}
 	return w;
@@ -93,7 +99,8 @@ static MLK_INLINE const s8 *mlk_tile(const struct mlk_product *p, const s8 *in,
 			w = mlk_run(acc, p, in + run * p->run_stride, w, rows);
 #pragma GCC unroll 2
 	for (r = 0; r < rows; r++)
-		mlk_store(p, out + r * p->out_stride, acc[r], i);
+		mlk_finish(p, acc[r], i, out + r * p->out_stride + i,
+			   p->width - i < 16 ? p->width - i : 16);
 	return w;
 }
 
@@ -117,9 +124,71 @@ static void mlk_product_sse2(const struct mlk_product *p)
 	}
 }
 
+/* 16 bytes, of which at least @n are there. */
+static inline __m128i mlk_load16(const s8 *x, u32 n)
+{
+	s32 words[4];
+
+	if (n >= 16)
+		return _mm_loadu_si128((const __m128i *)x);
+	mlk_load_words(words, x, n);
+	return _mm_loadu_si128((const __m128i *)words);
+}
+
+/* The @n outputs of a place: bytes of four taps are interleaved. */
+static MLK_INLINE void mlk_lanes_place(const struct mlk_lanes *l,
+				       const struct mlk_place *place, u32 n)
+{
+	__m128i acc[4], x[4], lo, hi, lo2, hi2;
+	u32 j, tap;
+
+#pragma GCC unroll 4
+	for (j = 0; j < 4; j++)
+		acc[j] = _mm_loadu_si128((const __m128i *)(l->bias + 4 * j));
+	for (tap = 0; tap < l->p.depth; tap += 4) {
+		const s8 *w = l->w + 16 * tap;
+
+#pragma GCC unroll 4
+		for (j = 0; j < 4; j++)
+			x[j] = mlk_load16(place->tap[tap + j] + place->shift,
+					  n);
+		lo = _mm_unpacklo_epi8(x[0], x[1]);
+		hi = _mm_unpackhi_epi8(x[0], x[1]);
+		lo2 = _mm_unpacklo_epi8(x[2], x[3]);
+		hi2 = _mm_unpackhi_epi8(x[2], x[3]);
+		x[0] = _mm_unpacklo_epi16(lo, lo2);
+		x[1] = _mm_unpackhi_epi16(lo, lo2);
+		x[2] = _mm_unpacklo_epi16(hi, hi2);
+		x[3] = _mm_unpackhi_epi16(hi, hi2);
+#pragma GCC unroll 4
+		for (j = 0; j < 4; j++) {
+			__m128i v = _mm_loadu_si128((const __m128i *)w + j);
+
+			acc[j] = mlk_dot(acc[j], mlk_even(v), mlk_odd(v),
+					 mlk_even(x[j]), mlk_odd(x[j]));
+		}
+	}
+	mlk_finish(&l->p, acc, 0, place->out, n);
+}
+
+static void mlk_lanes_run(const void *lanes, const struct mlk_place *place)
+{
+	/* nearly always all of them: then there is nothing to ask */
+	if (place->bytes == 16)
+		mlk_lanes_place(lanes, place, 16);
+	else
+		mlk_lanes_place(lanes, place, place->bytes);
+}
+
+static void mlk_depthwise_sse2(const struct mlk_depthwise *d)
+{
+	mlk_depthwise_lanes(d, NULL, mlk_lanes_run);
+}
+
 const struct mlk_simd mlk_simd_sse2 = {
 	.name = "sse2",
 	.product = mlk_product_sse2,
+	.depthwise = mlk_depthwise_sse2,
 };
 
 #endif /* __x86_64__ */

@@ -277,7 +277,7 @@ static void compare_file(const struct mlk_simd *simd, const char *name)
 {
 	const size_t size = 4 << 20;
 	FILE *file = fopen(name, "rb");
-	struct mlk_header *h = aligned_alloc(64, size);
+	struct mlk_header *h = malloc(size);
 	u8 *want, *got;
 	u32 i;
 
@@ -285,10 +285,8 @@ static void compare_file(const struct mlk_simd *simd, const char *name)
 		err(2, "%s", name);
 	verify(name, h, fread(h, 1, size, file));
 	fclose(file);
-	want = aligned_alloc(MLK_ARENA_ALIGN, h->arena_bytes);
-	got = aligned_alloc(MLK_ARENA_ALIGN, h->arena_bytes);
-	if (!want || !got)
-		err(2, "%s", name);
+	want = array(8, h->arena_bytes);
+	got = array(9, h->arena_bytes);
 	compare_program(simd, name, h, want, got);
 	for (i = 0; i < 4; i++) {
 		make_hostile(h);
@@ -297,8 +295,6 @@ static void compare_file(const struct mlk_simd *simd, const char *name)
 			break;
 		compare_program(simd, name, h, want, got);
 	}
-	free(want);
-	free(got);
 	free(h);
 }
 
