@@ -46,36 +46,41 @@ struct mlk_place {
 	s8 *out;
 };
 
-/* The pixels below all taps of the position whose first one is (y, x). */
-static inline void mlk_place_at(const struct mlk_depthwise *d, const s8 *image,
-				u32 y, u32 x, const s8 *border,
-				struct mlk_place *place)
+/*
+ * The pixels below all taps of the position whose first one is (y, x). No
+ * function of its own: it is called for each position at the border.
+ */
+static MLK_INLINE void mlk_place_at(const struct mlk_depthwise *d,
+				    const s8 *image, u32 y, u32 x,
+				    const s8 *border, struct mlk_place *place)
 {
 	const struct mlk_window *w = d->window;
-	u32 i, j, tap = 0;
+	const size_t across = (size_t)w->dilation_w * d->p.width;
+	const size_t down = (size_t)w->dilation_h * w->in_w * d->p.width;
+	/* may be outside of the image, and is not followed there */
+	size_t line = ((size_t)(s32)y * w->in_w + (size_t)(s32)x) * d->p.width;
+	const s8 **tap = place->tap;
+	u32 i, j, column;
 
-	for (i = 0; i < w->filter_h; i++) {
-		u32 row = y + i * w->dilation_h;
-		const s8 *line = image + (size_t)row * w->in_w * d->p.width;
+	for (i = 0; i < w->filter_h; i++, y += w->dilation_h, line += down) {
+		size_t at = line;
 
-		for (j = 0; j < w->filter_w; j++) {
-			u32 column = x + j * w->dilation_w;
-
+		for (j = 0, column = x; j < w->filter_w; j++) {
 			/* above or left of the image is beyond it, too */
-			place->tap[tap++] =
-				row < w->in_h && column < w->in_w ?
-					line + (size_t)column * d->p.width :
-					border;
+			*tap++ = y < w->in_h && column < w->in_w ? image + at :
+								   border;
+			column += w->dilation_w;
+			at += across;
 		}
 	}
 	/* these have no weights: read what is there */
-	for (; tap % 4; tap++)
-		place->tap[tap] = place->tap[0];
+	for (i = d->p.depth; i % 4; i++)
+		*tap++ = place->tap[0];
 	place->shift = 0;
 }
 
 /*
- * Call @place for channels [@first, @first + @lanes) at all positions. Where
+ * Call @run for channels [@first, @first + @lanes) at all positions. Where
  * @pixels is more than 1, so many neighbours at once if all their taps lie in
  * the image: an image of few channels is one of many, whose weights repeat.
  */
@@ -138,6 +143,7 @@ mlk_each_place(const struct mlk_depthwise *d, u32 first, u32 lanes, u32 pixels,
 }
 
 #if defined(__x86_64__)
+extern const struct mlk_simd mlk_simd_amx;
 extern const struct mlk_simd mlk_simd_avx512vnni;
 extern const struct mlk_simd mlk_simd_avxvnni;
 extern const struct mlk_simd mlk_simd_avx2;

@@ -12,6 +12,7 @@
 
 /* What a newer instruction set does not do better. */
 void mlk_binary_neon(const struct mlk_binary_row *row);
+void mlk_pool_neon(const struct mlk_pool_line *l);
 void mlk_depthwise_dotprod(const struct mlk_depthwise *d);
 
 /* mlk_requant() of 4 sums */

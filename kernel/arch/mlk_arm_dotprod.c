@@ -162,6 +162,7 @@ const struct mlk_simd mlk_simd_dotprod = {
 	.product = mlk_product_dotprod,
 	.depthwise = mlk_depthwise_dotprod,
 	.binary = mlk_binary_neon,
+	.pool = mlk_pool_neon,
 };
 
 #endif /* MLK_ARCH_DOTPROD */

@@ -149,6 +149,7 @@ const struct mlk_simd mlk_simd_i8mm = {
 	.product = mlk_product_i8mm,
 	.depthwise = mlk_depthwise_dotprod,
 	.binary = mlk_binary_neon,
+	.pool = mlk_pool_neon,
 };
 
 #endif /* MLK_ARCH_DOTPROD */

@@ -208,11 +208,51 @@ MLK_TARGET void mlk_binary_neon(const struct mlk_binary_row *row)
 	}
 }
 
+/* Four channels of a pixel, added or compared. */
+MLK_TARGET static inline int32x4_t mlk_pool4(int32x4_t acc, int16x4_t x,
+					     u32 kind)
+{
+	return kind == MLK_POOL_MAX ? vmaxq_s32(acc, vmovl_s16(x)) :
+				      vaddw_s16(acc, x);
+}
+
+MLK_TARGET void mlk_pool_neon(const struct mlk_pool_line *l)
+{
+	u32 first, i, j;
+
+	for (first = 0; first < l->channels; first += 16) {
+		u32 n = l->channels - first < 16 ? l->channels - first : 16;
+		const s8 *x = l->x + first;
+		s32 some[16] = { 0 };
+		int32x4_t acc[4];
+
+		memcpy(some, l->acc + first, n * sizeof(*some));
+#pragma GCC unroll 4
+		for (j = 0; j < 4; j++)
+			acc[j] = vld1q_s32(some + 4 * j);
+		for (i = 0; i < l->pixels; i++, x += l->stride) {
+			int8x16_t v = mlk_load16(x, n);
+			int16x8_t lo = vmovl_s8(vget_low_s8(v));
+			int16x8_t hi = vmovl_s8(vget_high_s8(v));
+
+			acc[0] = mlk_pool4(acc[0], vget_low_s16(lo), l->kind);
+			acc[1] = mlk_pool4(acc[1], vget_high_s16(lo), l->kind);
+			acc[2] = mlk_pool4(acc[2], vget_low_s16(hi), l->kind);
+			acc[3] = mlk_pool4(acc[3], vget_high_s16(hi), l->kind);
+		}
+#pragma GCC unroll 4
+		for (j = 0; j < 4; j++)
+			vst1q_s32(some + 4 * j, acc[j]);
+		memcpy(l->acc + first, some, n * sizeof(*some));
+	}
+}
+
 const struct mlk_simd mlk_simd_neon = {
 	.name = "neon",
 	.product = mlk_product_neon,
 	.depthwise = mlk_depthwise_neon,
 	.binary = mlk_binary_neon,
+	.pool = mlk_pool_neon,
 };
 
 #endif /* MLK_ARCH_NEON */

@@ -9,126 +9,9 @@
 
 #include <immintrin.h>
 
-#include "mlk_arch.h"
+#include "mlk_x86_avx512.h"
 
-#define MLK_TARGET \
-	__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
 #define MLK_CHUNK 64 /* rows whose sums are kept at a time */
-
-/*
- * What 16 outputs are scaled by. Both roundings of mlk_requant() are one shift
- * of a 64-bit product, so there is one half for even outputs, one for odd ones.
- */
-struct mlk_scale {
-	__m512i left;
-	__m512i multiplier[2];
-	__m512i add[2]; /* halves of both roundings */
-	__m512i away[2]; /* for negative ones: ties of the second go away from 0 */
-	__m512i right[2];
-};
-
-MLK_TARGET static inline void mlk_scale_half(struct mlk_scale *s, u32 i,
-					     __m512i right)
-{
-	const __m512i one = _mm512_set1_epi64(1);
-	const __m512i nudge = _mm512_set1_epi64(1 << 30);
-	__mmask8 rounds = _mm512_test_epi64_mask(right, right);
-
-	s->right[i] = _mm512_add_epi64(right, _mm512_set1_epi64(31));
-	s->add[i] = _mm512_mask_add_epi64(
-		nudge, rounds, nudge,
-		_mm512_sllv_epi64(
-			one, _mm512_add_epi64(right, _mm512_set1_epi64(30))));
-	s->away[i] = _mm512_maskz_set1_epi64(rounds, 1ll << 31);
-}
-
-MLK_TARGET static inline void mlk_scale_of(struct mlk_scale *s,
-					   __m512i multiplier, __m512i shift)
-{
-	const __m512i zero = _mm512_setzero_si512();
-	const __m512i right =
-		_mm512_max_epi32(_mm512_sub_epi32(zero, shift), zero);
-
-	s->left = _mm512_max_epi32(shift, zero);
-	s->multiplier[0] = multiplier;
-	s->multiplier[1] = _mm512_srli_epi64(multiplier, 32);
-	mlk_scale_half(s, 0, _mm512_maskz_mov_epi32(0x5555, right));
-	mlk_scale_half(s, 1, _mm512_srli_epi64(right, 32));
-}
-
-MLK_TARGET static inline __m512i mlk_requant_half(const struct mlk_scale *s,
-						  u32 i, __m512i x)
-{
-	__m512i product = _mm512_mul_epi32(x, s->multiplier[i]);
-	__mmask8 negative =
-		_mm512_cmplt_epi64_mask(product, _mm512_setzero_si512());
-
-	product = _mm512_add_epi64(product, s->add[i]);
-	product = _mm512_mask_sub_epi64(product, negative, product, s->away[i]);
-	return _mm512_srav_epi64(product, s->right[i]);
-}
-
-/* mlk_requant() of 16 sums */
-MLK_TARGET static inline __m512i mlk_requant16(const struct mlk_scale *s,
-					       __m512i x)
-{
-	__m512i even, odd;
-
-	x = _mm512_sllv_epi32(x, s->left);
-	even = mlk_requant_half(s, 0, x);
-	odd = mlk_requant_half(s, 1, _mm512_shuffle_epi32(x, _MM_PERM_DDBB));
-	return _mm512_mask_shuffle_epi32(even, 0xaaaa, odd, _MM_PERM_CCAA);
-}
-
-/* What becomes of requantised numbers, for 64 bytes. */
-struct mlk_range {
-	__m512i zero_point;
-	__m512i least;
-	__m512i most;
-};
-
-MLK_TARGET static inline struct mlk_range mlk_range_of(s32 zero_point,
-						       s32 least, s32 most)
-{
-	return (struct mlk_range){
-		.zero_point = _mm512_set1_epi16((short)zero_point),
-		.least = _mm512_set1_epi8((char)least),
-		.most = _mm512_set1_epi8((char)most),
-	};
-}
-
-/*
- * Four registers of requantised numbers to bytes: each 128 bits of the result
- * have four numbers of each register. Saturation on the way changes nothing,
- * because the range is that of bytes.
- */
-MLK_TARGET static inline __m512i mlk_narrow(const struct mlk_range *r,
-					    __m512i a, __m512i b, __m512i c,
-					    __m512i d)
-{
-	__m512i lo = _mm512_adds_epi16(_mm512_packs_epi32(a, b), r->zero_point);
-	__m512i hi = _mm512_adds_epi16(_mm512_packs_epi32(c, d), r->zero_point);
-	__m512i x = _mm512_packs_epi16(lo, hi);
-
-	return _mm512_min_epi8(_mm512_max_epi8(x, r->least), r->most);
-}
-
-/* One register of requantised numbers to 16 bytes, of which @n count. */
-MLK_TARGET static inline void mlk_store16(const struct mlk_range *r, s8 *out,
-					  __m512i x, u32 n)
-{
-	__m256i wide = _mm256_adds_epi16(_mm512_cvtsepi32_epi16(x),
-					 _mm512_castsi512_si256(r->zero_point));
-	__m128i q = _mm256_cvtsepi16_epi8(wide);
-
-	q = _mm_max_epi8(q, _mm512_castsi512_si128(r->least));
-	q = _mm_min_epi8(q, _mm512_castsi512_si128(r->most));
-	/* a masked store delays whoever reads it next */
-	if (n >= 16)
-		_mm_storeu_si128((__m128i *)out, q);
-	else
-		_mm_mask_storeu_epi8(out, (__mmask16)((1u << n) - 1), q);
-}
 
 /* Four bytes of a row, in every lane; of the last ones only what is there. */
 MLK_TARGET static inline __m512i mlk_load4(const s8 *in, u32 left)
@@ -244,29 +127,68 @@ MLK_TARGET static void mlk_row(const struct mlk_product *p,
 		mlk_finish(p, r, out, mlk_row_block(p, in, w, i), i);
 }
 
-/* Minus 128 times the sum of a row. */
-MLK_TARGET static s32 mlk_offset(const struct mlk_product *p, const s8 *in)
+/*
+ * Bytes of a piece that are multiplied in whole words. Behind its end weights
+ * are 0; with 128 added they count, in the sum of the row, too.
+ */
+static inline u32 mlk_whole_run(const struct mlk_product *p)
 {
-	const __m512i ones = _mm512_set1_epi8((char)128);
+	return (p->readable ? p->run + 3 : p->run) & ~3u;
+}
+
+/* The sum of a row, in 16 parts. */
+MLK_TARGET static inline __m512i mlk_row_sum(const struct mlk_product *p,
+					     const s8 *in)
+{
+	const u32 length = p->readable ? mlk_whole_run(p) : p->run;
+	const __m512i ones = _mm512_set1_epi8(1);
 	__m512i sum = _mm512_setzero_si512();
-	u32 line, run, k, left;
+	u32 line, run, k;
 
 	for (line = 0; line < p->lines; line++, in += p->line_stride) {
 		for (run = 0; run < p->runs; run++) {
 			const s8 *x = in + run * p->run_stride;
 
-			for (k = 0; k + 64 <= p->run; k += 64)
+			for (k = 0; k + 64 <= length; k += 64)
 				sum = _mm512_dpbusd_epi32(
 					sum, ones, _mm512_loadu_si512(x + k));
-			left = p->run - k;
-			if (left)
+			if (k < length)
 				sum = _mm512_dpbusd_epi32(
 					sum, ones,
 					_mm512_maskz_loadu_epi8(
-						(1ull << left) - 1, x + k));
+						~0ull >> (64 - (length - k)),
+						x + k));
 		}
 	}
-	return -_mm512_reduce_add_epi32(sum);
+	return sum;
+}
+
+/* Both halves of the parts of a sum added up. */
+MLK_TARGET static inline __m256i mlk_half_sum(__m512i sum)
+{
+	return _mm256_add_epi32(_mm512_castsi512_si256(sum),
+				_mm512_extracti64x4_epi64(sum, 1));
+}
+
+/* Minus 128 times the sums of four rows, of which @n count. */
+MLK_TARGET static inline void mlk_offsets(const struct mlk_product *p,
+					  const s8 *in, u32 n, s32 *offset)
+{
+	__m256i sum[4], ab, cd;
+	__m128i x;
+	u32 i;
+
+#pragma GCC unroll 4
+	for (i = 0; i < 4; i++)
+		sum[i] = mlk_half_sum(
+			mlk_row_sum(p, i < n ? in + i * p->in_stride : in));
+	ab = _mm256_hadd_epi32(sum[0], sum[1]);
+	cd = _mm256_hadd_epi32(sum[2], sum[3]);
+	ab = _mm256_hadd_epi32(ab, cd);
+	x = _mm_add_epi32(_mm256_castsi256_si128(ab),
+			  _mm256_extracti128_si256(ab, 1));
+	x = _mm_sub_epi32(_mm_setzero_si128(), _mm_slli_epi32(x, 7));
+	_mm_storeu_si128((__m128i *)offset, x);
 }
 
 /*
@@ -304,48 +226,13 @@ struct mlk_columns {
 	u32 i;
 };
 
-/* Requantised outputs of up to four rows, one block of each. */
-MLK_TARGET static MLK_INLINE void mlk_store_rows(const struct mlk_product *p,
-						 const struct mlk_columns *c,
-						 u32 which, __m512i acc[][2],
-						 u32 rows, s8 *out)
-{
-	u32 i = c->i + 16 * which;
-	__m512i x;
-
-	if (rows < 4 || p->width - i < 16) {
-		u32 r;
-
-#pragma GCC unroll 4
-		for (r = 0; r < rows; r++)
-			mlk_store16(&c->range, out + r * p->out_stride + i,
-				    acc[r][which], p->width - i);
-		return;
-	}
-	x = mlk_narrow(&c->range, acc[0][which], acc[1][which], acc[2][which],
-		       acc[3][which]);
-	/* each 128 bits have four outputs of each row: turn that round */
-	x = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13,
-						       2, 6, 10, 14, 3, 7, 11,
-						       15),
-				     x);
-	out += i;
-	_mm_storeu_si128((__m128i *)out, _mm512_castsi512_si128(x));
-	_mm_storeu_si128((__m128i *)(out + p->out_stride),
-			 _mm512_extracti32x4_epi32(x, 1));
-	_mm_storeu_si128((__m128i *)(out + 2 * p->out_stride),
-			 _mm512_extracti32x4_epi32(x, 2));
-	_mm_storeu_si128((__m128i *)(out + 3 * p->out_stride),
-			 _mm512_extracti32x4_epi32(x, 3));
-}
-
 /* @rows rows times @n blocks. */
 MLK_TARGET static MLK_INLINE void mlk_tile(const struct mlk_product *p,
 					   const struct mlk_columns *c,
 					   const s8 *in, s8 *out,
 					   const s32 *offset, u32 rows, u32 n)
 {
-	const u32 whole = p->run & ~3u;
+	const u32 whole = mlk_whole_run(p);
 	const s8 *w = c->w;
 	__m512i acc[8][2];
 	u32 line, run, k, r, j;
@@ -364,24 +251,27 @@ MLK_TARGET static MLK_INLINE void mlk_tile(const struct mlk_product *p,
 			for (k = 0; k < whole; k += 4, w += 64)
 				mlk_step(acc, x + k, p->in_stride, 4, w,
 					 c->block, rows, n);
-			if (k == p->run)
+			if (k >= p->run)
 				continue;
 			mlk_step(acc, x + k, p->in_stride, p->run - k, w,
 				 c->block, rows, n);
 			w += 64;
 		}
 	}
-#pragma GCC unroll 8
-	for (r = 0; r < rows; r++)
-#pragma GCC unroll 2
+	if (rows == 1) {
 		for (j = 0; j < n; j++)
-			acc[r][j] = mlk_requant16(&c->scale[j], acc[r][j]);
+			mlk_store16(&c->range, out + c->i + 16 * j,
+				    mlk_requant16(&c->scale[j], acc[0][j]),
+				    p->width - c->i - 16 * j);
+		return;
+	}
 #pragma GCC unroll 2
 	for (r = 0; r < rows; r += 4)
 #pragma GCC unroll 2
 		for (j = 0; j < n; j++)
-			mlk_store_rows(p, c, j, acc + r,
-				       rows - r < 4 ? rows - r : 4,
+			mlk_store_rows(p, &c->scale[j], &c->range,
+				       c->i + 16 * j, acc[r][j], acc[r + 1][j],
+				       acc[r + 2][j], acc[r + 3][j],
 				       out + r * p->out_stride);
 }
 
@@ -419,8 +309,8 @@ MLK_TARGET static void mlk_rows(const struct mlk_product *p,
 	s32 offset[MLK_CHUNK];
 	u32 r;
 
-	for (r = 0; r < rows; r++)
-		offset[r] = mlk_offset(p, in + r * p->in_stride);
+	for (r = 0; r < rows; r += 4)
+		mlk_offsets(p, in + r * p->in_stride, rows - r, offset + r);
 	while (c.i < p->width) {
 		mlk_scale_of(&c.scale[0],
 			     _mm512_loadu_si512(p->multiplier + c.i),
@@ -569,12 +459,27 @@ static void mlk_depthwise_avx512vnni(const struct mlk_depthwise *d)
 	}
 }
 
-/* 16 elements of an operand on the common scale. */
-MLK_TARGET static inline __m512i mlk_align(const struct mlk_scale *s, __m512i x,
-					   u32 left)
+/* How an operand gets to the common scale. */
+struct mlk_align {
+	struct mlk_scale scale;
+	__m128i left;
+	int half; /* one operand is just halved: its scale is the common one */
+};
+
+MLK_TARGET static inline void mlk_align_of(struct mlk_align *a, s32 multiplier,
+					   s32 shift, u32 left)
 {
-	return mlk_requant16(s,
-			     _mm512_sll_epi32(x, _mm_cvtsi32_si128((int)left)));
+	a->half = multiplier == 1 << 30 && !shift && left;
+	a->left = _mm_cvtsi32_si128((int)(a->half ? left - 1 : left));
+	mlk_scale_of(&a->scale, _mm512_set1_epi32(multiplier),
+		     _mm512_set1_epi32(shift));
+}
+
+MLK_TARGET static inline __m512i mlk_align16(const struct mlk_align *a,
+					     __m512i x)
+{
+	x = _mm512_sll_epi32(x, a->left);
+	return a->half ? x : mlk_requant16(&a->scale, x);
 }
 
 MLK_TARGET static inline __m512i mlk_load16(const s8 *x, u32 step, u32 i,
@@ -592,13 +497,12 @@ MLK_TARGET static void mlk_binary_avx512(const struct mlk_binary_row *row)
 	const struct mlk_binary_params *p = row->params;
 	const struct mlk_range range =
 		mlk_range_of(p->out_zero_point, p->act_min, p->act_max);
-	struct mlk_scale first, second, result;
+	struct mlk_align first, second;
+	struct mlk_scale result;
 	u32 i, n;
 
-	mlk_scale_of(&first, _mm512_set1_epi32(p->multiplier1),
-		     _mm512_set1_epi32(p->shift1));
-	mlk_scale_of(&second, _mm512_set1_epi32(p->multiplier2),
-		     _mm512_set1_epi32(p->shift2));
+	mlk_align_of(&first, p->multiplier1, p->shift1, p->left_shift);
+	mlk_align_of(&second, p->multiplier2, p->shift2, p->left_shift);
 	mlk_scale_of(&result, _mm512_set1_epi32(p->multiplier),
 		     _mm512_set1_epi32(p->shift));
 	for (i = 0; i < row->n; i += 16) {
@@ -612,12 +516,34 @@ MLK_TARGET static void mlk_binary_avx512(const struct mlk_binary_row *row)
 		if (p->kind == MLK_BINARY_MUL) {
 			x = _mm512_mullo_epi32(x, y);
 		} else {
-			x = mlk_align(&first, x, p->left_shift);
-			y = mlk_align(&second, y, p->left_shift);
+			x = mlk_align16(&first, x);
+			y = mlk_align16(&second, y);
 			x = p->kind == MLK_BINARY_ADD ? _mm512_add_epi32(x, y) :
 							_mm512_sub_epi32(x, y);
 		}
 		mlk_store16(&range, row->out + i, mlk_requant16(&result, x), n);
+	}
+}
+
+MLK_TARGET static void mlk_pool_avx512(const struct mlk_pool_line *l)
+{
+	u32 first, i;
+
+	for (first = 0; first < l->channels; first += 16) {
+		u32 n = l->channels - first < 16 ? l->channels - first : 16;
+		__mmask16 mask = (__mmask16)(0xffffu >> (16 - n));
+		__m512i acc = _mm512_maskz_loadu_epi32(mask, l->acc + first);
+		const s8 *x = l->x + first;
+
+		for (i = 0; i < l->pixels; i++, x += l->stride) {
+			__m512i v = _mm512_cvtepi8_epi32(
+				_mm_maskz_loadu_epi8(mask, x));
+
+			acc = l->kind == MLK_POOL_MAX ?
+				      _mm512_max_epi32(acc, v) :
+				      _mm512_add_epi32(acc, v);
+		}
+		_mm512_mask_storeu_epi32(l->acc + first, mask, acc);
 	}
 }
 
@@ -626,6 +552,7 @@ const struct mlk_simd mlk_simd_avx512vnni = {
 	.product = mlk_product_avx512vnni,
 	.depthwise = mlk_depthwise_avx512vnni,
 	.binary = mlk_binary_avx512,
+	.pool = mlk_pool_avx512,
 };
 
 #endif /* __x86_64__ */

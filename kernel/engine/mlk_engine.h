@@ -99,7 +99,8 @@ enum mlk_opcode {
  * @ops: offset of @n_ops struct mlk_op
  * @io: offset of @n_inputs, then @n_outputs, u16 tensor numbers
  * @data: offset of the data, where every array an operator names lies
- * @names: offset of tensor names (zero-terminated UTF-8) up to @total_bytes
+ * @names: offset of the names, zero-terminated UTF-8, up to @total_bytes: the
+ *	program's own, which may be empty, then those of tensors
  * @n_tensors: number of tensors
  * @n_ops: number of operators
  * @n_inputs: number of inputs of the model
@@ -325,21 +326,28 @@ struct mlk_window {
  * struct mlk_conv_params - MLK_OP_CONV_2D and MLK_OP_DEPTHWISE_CONV
  * @w: weights. CONV_2D: a row of inputs is what the filter covers, in pieces
  *	that are contiguous in the image (a line of the filter, or a pixel if
- *	@window's dilation_w is not 1), each padded to a multiple of 4 inputs.
+ *	@window's dilation_w is not 1). Pieces of MLK_CONV_SHORT inputs or more
+ *	are padded to a multiple of 4.
  *	DEPTHWISE_CONV: each output has the taps of its own channel as inputs,
  *	and blocks of outputs come after blocks of taps:
  *	[(taps + 3) / 4][(width + 15) / 16][16][4]
  * @window: the filter's way
  * @in_zero_point: what stands for zero in the operand
  *
- * Result 1 of CONV_2D is scratch: the input lines of one line of outputs, with
- * what lies beyond the image.
+ * Result 1 of CONV_2D is scratch: twice the input lines of one line of outputs,
+ * with what lies beyond the image (or all lines, if those are less), for shorter
+ * pieces MLK_CONV_ROWS input rows, and MLK_CONV_SHORT bytes more.
  */
 struct mlk_conv_params {
 	struct mlk_weights w;
 	struct mlk_window window;
 	s32 in_zero_point;
 };
+
+/* Bytes in a piece of a filter that is worth a product of its own. */
+#define MLK_CONV_SHORT 16
+/* Rows of inputs that are gathered from shorter ones at a time. */
+#define MLK_CONV_ROWS 64
 
 /**
  * struct mlk_filter - the constant side of a filter on images
@@ -791,7 +799,8 @@ struct mlk_op {
 	X(DATA, "operator names data outside the program") \
 	X(MACS, "multiply-accumulates differ from the header") \
 	X(ARENA_LIMIT, "arena larger than the caller allows") \
-	X(MACS_LIMIT, "more multiply-accumulates than the caller allows")
+	X(MACS_LIMIT, "more multiply-accumulates than the caller allows") \
+	X(TIME_LIMIT, "a run may take longer than the caller allows")
 
 enum mlk_reason {
 #define MLK_REASON_ENUM(name, text) MLK_REASON_##name,
@@ -813,13 +822,36 @@ struct mlk_diag {
 };
 
 /**
+ * struct mlk_speed - how long a processor takes at most, in picoseconds
+ * @op_ps: for an operator, besides what follows
+ * @mac_ps: for a multiply-accumulate
+ * @item_ps: for any other value that is computed or moved, such as one that is
+ *	looked up in a table
+ *
+ * A caller measures its own once: programs of one operator, at the clock and
+ * with the caches that it can count on.
+ */
+struct mlk_speed {
+	u32 op_ps;
+	u32 mac_ps;
+	u32 item_ps;
+};
+
+/* Plain C on a core of 1 GHz, with room for cold caches. */
+#define MLK_SPEED_SLOW { .op_ps = 1000000, .mac_ps = 6000, .item_ps = 12000 }
+
+/**
  * struct mlk_limits - what a caller can afford
  * @arena_bytes: largest arena
  * @macs: most multiply-accumulates of one run
+ * @ns: most nanoseconds of one run, as mlk_program_cost() tells them; 0 for any
+ * @speed: for @ns; NULL for MLK_SPEED_SLOW
  */
 struct mlk_limits {
 	u32 arena_bytes;
 	u64 macs;
+	u64 ns;
+	const struct mlk_speed *speed;
 };
 
 /**
@@ -834,8 +866,8 @@ struct mlk_limits {
  *
  * Context: any; reads only @program.
  * Return: 0; -EBADMSG no program or damaged; -EINVAL inconsistent; -EOPNOTSUPP
- * an operator that is not built in; -E2BIG or -ENOSPC beyond @limits (MACs,
- * arena).
+ * an operator that is not built in; -E2BIG or -ENOSPC beyond @limits (MACs and
+ * time, arena).
  */
 int mlk_program_verify(const void *program, size_t bytes,
 		       const struct mlk_limits *limits, struct mlk_diag *diag);
@@ -863,8 +895,8 @@ int mlk_program_verify(const void *program, size_t bytes,
  * @act_min: lower bound of the fused activation
  * @act_max: upper bound of the fused activation
  * @padded: the only row of @out may be written up to the next multiple of 16
- *
- * Not a byte behind a piece is read.
+ * @readable: pieces may be read up to the next multiple of 4, to no effect; else
+ *	not a byte behind them
  */
 struct mlk_product {
 	const s8 *in;
@@ -888,6 +920,7 @@ struct mlk_product {
 	s32 act_min;
 	s32 act_max;
 	u32 padded;
+	u32 readable;
 };
 
 /**
@@ -927,17 +960,39 @@ struct mlk_binary_row {
 };
 
 /**
+ * struct mlk_pool_line - neighbouring pixels below the filter of MLK_OP_POOL
+ * @x: some channels of the first pixel
+ * @pixels: how many
+ * @stride: bytes from one pixel to the next
+ * @channels: how many; at most MLK_POOL_CHANNELS
+ * @acc: for each of them, what the values are added to, or the greatest so far
+ * @kind: enum mlk_pool_kind
+ */
+struct mlk_pool_line {
+	const s8 *x;
+	u32 pixels;
+	size_t stride;
+	u32 channels;
+	s32 *acc;
+	u32 kind;
+};
+
+#define MLK_POOL_CHANNELS 64
+
+/**
  * struct mlk_simd - inner loops for one instruction set, see kernel/arch
  * @name: of the instruction set
  * @product: computes a matrix product, byte for byte as mlk_product_c()
  * @depthwise: DEPTHWISE_CONV of up to MLK_DEPTHWISE_TAPS taps; or NULL
  * @binary: MLK_OP_BINARY's ADD, SUB and MUL of int8; or NULL
+ * @pool: the values below a line of MLK_OP_POOL's filter; or NULL
  */
 struct mlk_simd {
 	const char *name;
 	void (*product)(const struct mlk_product *p);
 	void (*depthwise)(const struct mlk_depthwise *d);
 	void (*binary)(const struct mlk_binary_row *r);
+	void (*pool)(const struct mlk_pool_line *l);
 };
 
 /**
@@ -1005,6 +1060,19 @@ void mlk_program_run_ops(const void *program, void *arena, u32 first, u32 end,
 u64 mlk_program_op_macs(const void *program, u32 op);
 
 /**
+ * mlk_program_cost - how long one run takes at most
+ * @program: as verified
+ * @speed: of the processor, or NULL for MLK_SPEED_SLOW
+ *
+ * An upper bound from what the program does, whatever its inputs, for loops in
+ * plain C; not counted are interrupts, and waiting for others. Integers only.
+ *
+ * Context: any; reads only @program and @speed.
+ * Return: nanoseconds; U64_MAX for more than can be counted.
+ */
+u64 mlk_program_cost(const void *program, const struct mlk_speed *speed);
+
+/**
  * mlk_program_next - the program behind another one, where a file has several
  * @program: as verified
  * @bytes: how many may be read from @program's first byte on
@@ -1017,6 +1085,21 @@ u64 mlk_program_op_macs(const void *program, u32 op);
  * Return: the next program's first byte, or NULL if there is nothing behind.
  */
 const void *mlk_program_next(const void *program, size_t bytes);
+
+/**
+ * mlk_program_find - a program by its name, where a file has several
+ * @file: aligned to MLK_PROGRAM_ALIGN; any bytes
+ * @bytes: how many may be read there
+ * @name: of the program
+ *
+ * Headers, checksums and names are checked on the way, which ends at the first
+ * program that is damaged. What is returned is not verified yet; as many fewer
+ * of @bytes may be read there as it lies behind @file.
+ *
+ * Context: any; reads only @file and @name.
+ * Return: the first program with that name, or NULL.
+ */
+const void *mlk_program_find(const void *file, size_t bytes, const char *name);
 
 /**
  * mlk_program_checksum - two running sums over the words behind the checksum
@@ -1055,6 +1138,12 @@ static inline const struct mlk_tensor *mlk_output_at(const struct mlk_header *h,
 						     u32 i)
 {
 	return mlk_input_at(h, h->n_inputs + i);
+}
+
+/* The program's name; empty if it was given none. */
+static inline const char *mlk_program_name(const struct mlk_header *h)
+{
+	return (const char *)h + h->names;
 }
 
 #endif /* MLK_ENGINE_H */

@@ -9,7 +9,7 @@
 _shtab_pymlk_subparsers=(attrs inspect compile bench run restore completion)
 
 _shtab_pymlk_attrs_option_strings=(-h --help --json --find --watch --count --root)
-_shtab_pymlk_inspect_option_strings=(-h --help --json --profile --rounds)
+_shtab_pymlk_inspect_option_strings=(-h --help --json --profile --rounds --budget-ns --speed)
 _shtab_pymlk_compile_option_strings=(-h --help --json -o --output)
 _shtab_pymlk_bench_option_strings=(-h --help --json --rounds)
 _shtab_pymlk_run_option_strings=(-h --help --json --apply --seconds --decisions --root --state-dir)

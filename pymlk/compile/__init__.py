@@ -100,32 +100,34 @@ def _check_quantised(graph: Graph) -> None:
     )
 
 
-def compile_graph(graph: Graph, crc: int = 0) -> bytes:
+def compile_graph(graph: Graph, crc: int = 0, name: str = "") -> bytes:
     """Compile a graph that `read_graph` gave; see `compile_model`."""
     try:
-        return _compile(graph, crc)
+        return _compile(graph, crc, name)
     except Unsupported as reason:
         raise UnsupportedOpError(
             f"the engine does not support this model: {reason}", (str(reason),)
         ) from None
 
 
-def _compile(graph: Graph, crc: int) -> bytes:
+def _compile(graph: Graph, crc: int, name: str) -> bytes:
     builder, missing = _lower_all(graph)
     if missing:
         raise UnsupportedOpError(
             "the engine does not support " + ", ".join(missing), missing
         )
-    return Plan(builder).program(crc)
+    return Plan(builder).program(crc, name)
 
 
-def compile_model(data: bytes) -> bytes:
+def compile_model(data: bytes, name: str = "") -> bytes:
     """Compile a ``.tflite`` file into a program.
 
     Parameters
     ----------
     data : bytes
         The whole ``.tflite`` file.
+    name : str, optional
+        What the program is called, to find it in a file with several.
 
     Returns
     -------
@@ -150,7 +152,7 @@ def compile_model(data: bytes) -> bytes:
     >>> compile_model(Path("models/readahead/model.tflite").read_bytes())[:4]
     b'MLKP'
     """
-    return compile_graph(read_quantised(data), zlib.crc32(data))
+    return compile_graph(read_quantised(data), zlib.crc32(data), name)
 
 
 def read_quantised(data: bytes) -> Graph:

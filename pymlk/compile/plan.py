@@ -171,13 +171,15 @@ class Plan:
             )
         return places, arena_bytes
 
-    def program(self, crc: int) -> bytes:
+    def program(self, crc: int, name: str) -> bytes:
         """Write the program.
 
         Parameters
         ----------
         crc : int
             CRC-32 of the ``.tflite`` file.
+        name : str
+            The program's own, by which it is found among others.
 
         Returns
         -------
@@ -206,6 +208,7 @@ class Plan:
             arena_bytes,
             crc,
             len(self.init_steps),
+            name,
         )
         if len(program) > MAX_BYTES:
             raise Unsupported(

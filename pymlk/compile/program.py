@@ -132,6 +132,10 @@ def checksum(words: bytes) -> int:
     return totals << 32 | total
 
 
+def _pack_name(name: str) -> bytes:
+    return name.encode("utf-8", "replace").replace(b"\0", b"?") + b"\0"
+
+
 def _pack_tensor(place: Place, name: int, data: int) -> bytes:
     dims = place.shape + (0,) * (6 - len(place.shape))
     constant = isinstance(place.offset, Ref)
@@ -167,6 +171,7 @@ def pack(
     arena_bytes: int,
     source_crc: int,
     init_steps: int = 0,
+    name: str = "",
 ) -> bytes:
     """Write the program.
 
@@ -186,6 +191,8 @@ def pack(
         CRC-32 of the ``.tflite`` file.
     init_steps : int
         So many steps from the first on run at a reset, not in a run.
+    name : str
+        The program's own.
 
     Returns
     -------
@@ -200,11 +207,11 @@ def pack(
     content = data.content()
     names_at = aligned(data_at + len(content))
 
-    names = bytearray()
+    names = bytearray(_pack_name(name))
     tensors = bytearray()
     for place in places:
         tensors += _pack_tensor(place, len(names), data_at)
-        names += place.name.encode("utf-8", "replace").replace(b"\0", b"?") + b"\0"
+        names += _pack_name(place.name)
     names += bytes(-len(names) % 4)
     ops = b"".join(_pack_step(step, data_at) for step in steps)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers.engine_c import SOURCES, compile_c
-from helpers.models import dense, elementwise, filtered, images
+from helpers.models import dense, elementwise, filtered, images, pooled
 from helpers.reference import ROOT, absent
 
 from pymlk.compile import compile_model
@@ -66,6 +66,7 @@ def random_programs() -> Iterator[bytes]:
         yield filtered("CONV_2D", rng)[0]
         yield filtered("DEPTHWISE_CONV_2D", rng)[0]
         yield filtered("DEPTHWISE_CONV_2D", rng)[0]
+        yield pooled(rng.choice(("AVERAGE_POOL_2D", "MAX_POOL_2D")), rng)[0]
         yield elementwise(rng.choice(("ADD", "SUB", "MUL")), rng)[0]
 
 
@@ -144,6 +145,7 @@ MISTAKES = {
     "a tap": (DOT, "vzip1q_s8(x[2], x[3])", "vzip1q_s8(x[2], x[2])", "arm64"),
     "a tap of all channels": (NEON, "w.val[1]", "w.val[0]", "arm"),
     "a saturating difference": (NEON, "vsubq_s32(a", "vqsubq_s32(a", "arm64"),
+    "a pool's greatest": (NEON, "vmaxq_s32(acc,", "vminq_s32(acc,", "arm"),
     "even for odd": ("mlk_x86_sse2.c", "b = mlk_odd(v)", "b = mlk_even(v)", "native"),
 }
 

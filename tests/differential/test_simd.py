@@ -5,7 +5,7 @@ import os
 import random
 
 import pytest
-from helpers.models import dense, elementwise, filtered
+from helpers.models import dense, elementwise, filtered, pooled
 
 from pymlk import Model, Program
 from pymlk.engine import instruction_sets
@@ -62,6 +62,15 @@ def test_filters_equal_plain_c(name: str, kind: str) -> None:
     rng = random.Random(f"{name} {kind}")
     for _ in range(200):
         data, what = filtered(kind, rng)
+        assert_same(name, data, rng, what)
+
+
+@pytest.mark.parametrize("kind", ["AVERAGE_POOL_2D", "MAX_POOL_2D"])
+@pytest.mark.parametrize("name", FAST)
+def test_pools_equal_plain_c(name: str, kind: str) -> None:
+    rng = random.Random(f"{name} {kind}")
+    for _ in range(60):
+        data, what = pooled(kind, rng)
         assert_same(name, data, rng, what)
 
 

@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 
 from pymlk.compile import compile_model
+from pymlk.compile.program import join
 from pymlk.write import Layer, Op, Tensor, build, mlp
 
-# Small, so that each of their bytes can be tried with each value.
-SMALL = ("fully_connected", "softmax", "logistic_border", "transpose", "take")
+# Small, so that each of their bytes can be tried with each value: a network with
+# hidden layers, one with convolutions, one with state, and what only moves data.
+SMALL = ("mlp", "conv_net", "variable", "logistic_border", "transpose", "take")
 
 
 def _spatial() -> dict[str, bytes]:
@@ -86,6 +88,41 @@ def _spatial() -> dict[str, bytes]:
             stride_w=2,
         ),
     }
+
+
+def _conv_net() -> bytes:
+    """Convolution, the same by channel, mean over the image, dense layer."""
+    rng = random.Random(13)
+
+    def act(name: str, *shape: int) -> Tensor:
+        return Tensor(name, shape, "int8", (0.1,), (-3,))
+
+    def weights(*shape: int, dimension: int) -> Tensor:
+        scales = [0.01 * (i + 1) for i in range(shape[dimension])]
+        raw = bytes(rng.randrange(256) for _ in range(math.prod(shape)))
+        zeros = (0,) * len(scales)
+        return Tensor("w", shape, "int8", scales, zeros, dimension, raw)
+
+    axes = Tensor("n", (2,), "int32", data=struct.pack("<2i", 1, 2))
+    tensors = [
+        act("x", 1, 4, 3, 1),
+        weights(2, 2, 2, 1, dimension=0),
+        act("a", 1, 2, 2, 2),
+        weights(1, 2, 1, 2, dimension=3),
+        act("b", 1, 2, 2, 2),
+        axes,
+        act("c", 1, 2),
+        weights(3, 2, dimension=0),
+        act("y", 1, 3),
+    ]
+    step = {"stride_h": 1, "stride_w": 1}
+    ops = [
+        Op("CONV_2D", (0, 1), (2,), 2, {"stride_h": 2, "stride_w": 2}),
+        Op("DEPTHWISE_CONV_2D", (2, 3), (4,), 2, step),
+        Op("MEAN", (4, 5), (6,), 2),
+        Op("FULLY_CONNECTED", (6, 7), (8,), 2),
+    ]
+    return build(tensors, ops, [0], [8])
 
 
 def models() -> dict[str, bytes]:
@@ -238,6 +275,7 @@ def models() -> dict[str, bytes]:
     return {
         **_spatial(),
         "conv_2d": convolution,
+        "conv_net": _conv_net(),
         "add": two("ADD", Tensor("y", (2, 3), "int8", (0.3,), (7,)), row),
         "batch_matmul": matmul,
         "copy": build([x()], [], [0], [0]),
@@ -283,12 +321,19 @@ def programs() -> dict[str, bytes]:
     return {f"{name}.mlk": compile_model(data) for name, data in models().items()}
 
 
+def files() -> dict[str, bytes]:
+    """The whole corpus: the programs, and a file with several that have names."""
+    given = models()
+    several = [compile_model(given[name], name) for name in ("add", "relu6", "sum")]
+    return programs() | {"several.mlk": join(several)}
+
+
 def main() -> None:
-    """Write them."""
+    """Write it."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    for name, program in programs().items():
-        (folder / name).write_bytes(program)
+    for name, content in files().items():
+        (folder / name).write_bytes(content)
 
 
 if __name__ == "__main__":

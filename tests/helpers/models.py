@@ -184,6 +184,23 @@ def filtered(kind: str, rng: random.Random) -> tuple[bytes, object]:
     return compile_model(data), (kind, image, shape, options)
 
 
+def pooled(kind: str, rng: random.Random) -> tuple[bytes, object]:
+    """A program of a pool of any number of channels."""
+    height, width = rng.randint(1, 9), rng.randint(1, 9)
+    down, across = rng.randint(1, height), rng.randint(1, width)
+    channels = rng.choice((1, 3, 8, 15, 16, 17, 64, 65, 100))
+    shapes = (
+        (1, height, width, channels),
+        (1, height - down + 1, width - across + 1, channels),
+    )
+    tensors = [Tensor("xy"[i], s, "int8", (0.5,), (3,)) for i, s in enumerate(shapes)]
+    options = {"padding": "VALID", "stride_h": 1, "stride_w": 1}
+    options |= {"filter_height": down, "filter_width": across}
+    op = Op(kind, (0,), (1,), 2, options)
+    data = compile_model(build(tensors, [op], [0], [1]))
+    return data, shapes
+
+
 def elementwise(kind: str, rng: random.Random) -> tuple[bytes, object]:
     """A program of ADD, SUB or MUL, maybe with broadcasting."""
     shape = (rng.randint(1, 3), rng.choice((1, 3, 15, 16, 17, 64, 100)))

@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 
 import pytest
 
+from pymlk import ModelError
+from pymlk.compile import compile_model
 from pymlk.compile.lower import LOWER
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +75,15 @@ def manifest(folder: str) -> list[dict[str, Any]]:
     """Entries of ``models`` or ``ops``; empty without data, see `need_data`."""
     path = DATA / folder / "manifest.json"
     return json.loads(path.read_text()) if path.exists() else []
+
+
+def compiled(folder: str) -> Iterator[tuple[str, bytes]]:
+    """Names and programs of what the engine runs of ``models`` or ``ops``."""
+    for entry in manifest(folder):
+        try:
+            yield entry["name"], compile_model(model_path(folder, entry).read_bytes())
+        except ModelError:
+            continue
 
 
 def operators(entry: dict[str, Any]) -> set[str]:

@@ -16,8 +16,14 @@ from pymlk import Model
 from pymlk.engine import instruction_sets
 
 MEMORY = {"memcpy", "memset", "memmove"}
-# What tells the vector loops which processor this is: libc's, libgcc's.
-PROCESSOR = {"getauxval", "__cpu_model", "__cpu_features2", "_GLOBAL_OFFSET_TABLE_"}
+# What tells the vector loops which processor this is, of libc and libgcc.
+PROCESSOR = {
+    "getauxval",
+    "syscall",
+    "__cpu_model",
+    "__cpu_features2",
+    "_GLOBAL_OFFSET_TABLE_",
+}
 MODEL = ROOT / "models" / "readahead" / "model.tflite"
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 

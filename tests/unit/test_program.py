@@ -9,7 +9,7 @@ import re
 import struct
 
 import pytest
-from helpers.engine_c import ENGINE, Limits, compile_c, engine, verify
+from helpers.engine_c import ENGINE, Limits, Speed, compile_c, engine, verify
 from helpers.reference import ROOT
 
 from pymlk import Model, ModelError, Program, UnsupportedOpError
@@ -284,13 +284,15 @@ ERRNO = {
     "OPCODE": errno.EOPNOTSUPP,
     "ARENA_LIMIT": errno.ENOSPC,
     "MACS_LIMIT": errno.E2BIG,
+    "TIME_LIMIT": errno.E2BIG,
 }
 CASES = [(r, i) for r, cases in STRUCTURED.items() for i in range(len(cases))]
 
 
 def test_every_reason_has_a_test():
     """Each entry of MLK_REASONS is reached somewhere in this file."""
-    elsewhere = {"NONE", "ALIGN", "CHECKSUM", "ARENA_LIMIT", "MACS_LIMIT"}
+    elsewhere = {"NONE", "ALIGN", "CHECKSUM"}
+    elsewhere |= {"ARENA_LIMIT", "MACS_LIMIT", "TIME_LIMIT"}
     assert set(STRUCTURED) | elsewhere == set(NAMES)
     assert not set(STRUCTURED) & elsewhere
 
@@ -392,6 +394,21 @@ def test_limits():
         assert (rc, NAMES[diag.reason]) == (-code, name)
 
 
+def test_time_limit():
+    """The time that mlk_program_cost() tells, at a speed or at the slow one."""
+    program = PROGRAMS["mlp.mlk"]
+    loaded = Program(program)
+    for speed in (None, (1000, 200, 300)):
+        given = speed and ctypes.pointer(Speed(*speed))
+        cost = loaded.cost(speed)
+        for ns in (0, cost, 2**64 - 1):
+            assert verify(program, Limits(2**20, 2**20, ns, given))[0] == 0
+        for ns in (1, cost - 1):
+            rc, diag = verify(program, Limits(2**20, 2**20, ns, given))
+            assert (rc, NAMES[diag.reason]) == (-errno.E2BIG, "TIME_LIMIT")
+            assert (diag.op, diag.tensor) == (-1, -1)
+
+
 def test_shared_arrays_do_not_make_verification_long():
     """Operators beyond the MACs that the header admits are not even looked at."""
     first = edit("mlp").set(macs=1)
@@ -460,13 +477,19 @@ def test_an_unmade_program_is_empty():
     """``__new__`` alone gives nothing that could be run by mistake."""
     program = Program.__new__(Program)
     assert (program.macs, program.ops, program.inputs, len(program)) == (0, (), (), 0)
+    assert program.name == ""
 
 
 def test_a_name_that_is_no_utf8():
     """Names are for people; a damaged one must not make a program unusable."""
     data = edit()
-    data.put(data.header()["names"], "<B", 0xFF)
-    assert Program(data.done()).inputs[0]["name"].startswith("\ufffd")
+    at = data.header()["names"]
+    # the program's own and that of its input
+    assert data.data[at : at + 3] == b"\0in"
+    data.put(at + 1, "<B", 0xFF)
+    assert Program(data.done()).inputs[0]["name"] == "\ufffdnput"
+    data.put(at, "<BB", 0xFF, 0)
+    assert Program(data.done()).name == "\ufffd"
 
 
 def test_source_crc():
@@ -480,7 +503,7 @@ def test_source_crc():
 def test_the_corpus_is_what_its_script_makes():
     """The committed fuzzing corpus is neither stale nor padded."""
     found = {p.name: p.read_bytes() for p in (FUZZ / "corpus").iterdir()}
-    assert found == PROGRAMS
+    assert found == MAKER.files()
     assert sum(map(len, found.values())) < 60_000
 
 
@@ -540,7 +563,7 @@ def test_tensors_over_each_other(mutate, tmp_path):
 
 
 def test_every_single_byte(mutate):
-    """All values of all bytes of three programs, with and without a new checksum."""
+    """All values of all bytes of some programs, with and without a new checksum."""
     files = [FUZZ / "corpus" / f"{name}.mlk" for name in MAKER.SMALL]
     total = sum(p.stat().st_size for p in files)
     ran, refused = _run(mutate, "--every", *files)

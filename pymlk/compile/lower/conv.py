@@ -10,6 +10,8 @@ from .common import Builder, Unsupported, need, quantization
 from .weights import Product, lower_weights, weight_zero
 from .window import Window, check_image, window
 
+_SHORT, _ROWS = 16, 64  # MLK_CONV_SHORT, MLK_CONV_ROWS
+
 
 def _images(builder: Builder, op: Op) -> tuple[Tensor, Tensor, Tensor]:
     """Source, weights and result of a convolution."""
@@ -57,14 +59,20 @@ def _convolve(builder: Builder, product: Product, way: Window) -> None:
         return
     way = _turned(way)
     dense = way.filter_w == 1 or way.dilation_w == 1
-    words = lower_weights(builder, product, channels * (way.filter_w if dense else 1))
+    piece = channels * (way.filter_w if dense else 1)
     columns = (way.out_w - 1) * way.stride_w + (way.filter_w - 1) * way.dilation_w + 1
-    scratch = builder.temporary(
-        source, "scratch", shape=(way.filter_h, columns, channels)
-    )
+    reach = (way.filter_h - 1) * way.dilation_h + 1
+    span = (way.out_h - 1) * way.stride_h + reach
+    scratch_bytes = min(2 * reach, span) * columns * channels + _SHORT
+    if piece < _SHORT:
+        words = lower_weights(builder, product)
+        scratch_bytes += _ROWS * taps
+    else:
+        words = lower_weights(builder, product, piece)
+    scratch = builder.temporary(source, "scratch", shape=(scratch_bytes,))
     _, zero = quantization(source)
     # huge strides copy what no filter looks at
-    macs = max(macs, scratch.elements * way.out_h * way.batches)
+    macs = max(macs, span * columns * channels * way.batches)
     builder.step(
         OP_CONV_2D, op, [source], [result, scratch], (*words, *way, zero), macs
     )
