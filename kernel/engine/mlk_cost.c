@@ -89,6 +89,43 @@ mlk_transpose_conv_work(const struct mlk_transpose_conv_params *p, u32 results)
 	};
 }
 
+static struct mlk_work mlk_conv_s16_work(const struct mlk_conv_s16_params *p,
+					 u32 results)
+{
+	u64 taps = (u64)p->window.filter_h * p->window.filter_w;
+	struct mlk_work work;
+
+	/* a group of one channel is done a row of outputs at a time */
+	if (p->groups == p->channels)
+		return mlk_filter_work(results, p->width, taps);
+	work.macs = mlk_rows(results * taps, p->channels / p->groups);
+	work.items = 8 * (u64)results;
+	return work;
+}
+
+static struct mlk_work mlk_svdf_work(const struct mlk_svdf_params *p)
+{
+	u64 filters = (u64)p->batches * p->units * p->rank;
+
+	return (struct mlk_work){
+		.macs = filters *
+			(mlk_padded(p->inputs) + mlk_padded(p->memory)),
+		.items = 8 * filters,
+	};
+}
+
+static struct mlk_work mlk_lstm_work(const struct mlk_lstm_params *p)
+{
+	u64 cells = (u64)p->batches * p->steps * p->cells;
+
+	return (struct mlk_work){
+		.macs = cells * p->gates *
+			(mlk_padded(p->inputs) + mlk_padded(p->cells)),
+		/* five functions of 16 bits and some products each */
+		.items = 64 * cells,
+	};
+}
+
 static u64 mlk_move_items(const struct mlk_move_params *p)
 {
 	u64 rows = 1;
@@ -155,6 +192,18 @@ static struct mlk_work mlk_work_of(const struct mlk_check *c)
 	case MLK_OP_POOL:
 		work = mlk_pool_work(&op->pool, results);
 		break;
+	case MLK_OP_POOL_S16:
+		work = mlk_pool_work(&op->pool, results / 2);
+		break;
+	case MLK_OP_CONV_S16:
+		work = mlk_conv_s16_work(&op->conv_s16, results / 2);
+		break;
+	case MLK_OP_SVDF:
+		work = mlk_svdf_work(&op->svdf);
+		break;
+	case MLK_OP_LSTM:
+		work = mlk_lstm_work(&op->lstm);
+		break;
 	case MLK_OP_BATCH_MATMUL:
 		work = mlk_filter_work(results, op->matmul.columns,
 				       op->matmul.depth);
@@ -173,6 +222,9 @@ static struct mlk_work mlk_work_of(const struct mlk_check *c)
 	case MLK_OP_SOFTMAX_S16:
 		work.items = 16 * mlk_rows(op->softmax_s16.rows,
 					   op->softmax_s16.depth);
+		break;
+	case MLK_OP_RSQRT_S16:
+		work.items = 16 * bytes;
 		break;
 	case MLK_OP_L2_NORM:
 		work.items = 8 * mlk_rows(op->l2_norm.rows, op->l2_norm.depth);

@@ -75,7 +75,12 @@ enum mlk_tensor_flag {
 	X(33, REQUANTIZE, requantize, 1, 1, 1) \
 	X(34, LUT_S16, lut_s16, 1, 1, 1) \
 	X(35, SIGMOID_S16, sigmoid_s16, 1, 1, 1) \
-	X(36, SOFTMAX_S16, softmax_s16, 1, 1, 1)
+	X(36, SOFTMAX_S16, softmax_s16, 1, 1, 1) \
+	X(40, CONV_S16, conv_s16, 1, 1, 1) \
+	X(41, POOL_S16, pool_s16, 1, 1, 1) \
+	X(42, RSQRT_S16, rsqrt_s16, 1, 1, 1) \
+	X(50, SVDF, svdf, 1, 1, 2) \
+	X(51, LSTM, lstm, 2, 2, 2)
 
 enum mlk_opcode {
 #define MLK_OP_ENUM(number, NAME, name, least, most, results) \
@@ -378,7 +383,7 @@ enum mlk_pool_kind {
 };
 
 /**
- * struct mlk_pool_params - MLK_OP_POOL
+ * struct mlk_pool_params - MLK_OP_POOL and MLK_OP_POOL_S16
  * @window: the filter's way; dilations are 1, each position meets the image
  * @channels: of operand and result
  * @kind: enum mlk_pool_kind
@@ -395,6 +400,7 @@ struct mlk_pool_params {
 
 /* Keeps the sum of a pool's values, and half their number, inside 31 bits. */
 #define MLK_POOL_MAX_TAPS 0x800000u
+#define MLK_POOL_S16_MAX_TAPS 0xffffu
 
 /* What MLK_OP_REDUCE makes of the values of one result. */
 enum mlk_reduce_kind {
@@ -408,17 +414,18 @@ enum mlk_reduce_kind {
 /**
  * struct mlk_reduce_params - MLK_OP_REDUCE over any dimensions
  * @keep: dimensions that stay, outermost first; 1 where there are less
- * @keep_stride: bytes of the operand from one to the next in each of them
+ * @keep_stride: elements of the operand from one to the next in each of them
  * @over: dimensions that are reduced, outermost first; 1 where there are less
- * @over_stride: bytes of the operand from one to the next in each of them
+ * @over_stride: elements of the operand from one to the next in each of them
  * @kind: enum mlk_reduce_kind
- * @is_unsigned: bytes of the operand count as 0 to 255
+ * @is_unsigned: bytes of the operand count as 0 to 255; not of int16
  * @bias: SUM: added to the sum; minus zero point times number of values
  * @multiplier: SUM: >= 0; what the sum is scaled by
  * @shift: SUM: in [-31, 30]
- * @out_zero_point: SUM: added after the multiplication
+ * @out_zero_point: SUM: added after the multiplication; 0 with int16
  * @act_min: SUM: lower bound of the result
  * @act_max: SUM: upper bound of the result; up to 255, low byte is stored
+ *	(int16: any, low half is stored)
  */
 struct mlk_reduce_params {
 	u32 keep[MLK_REDUCE_DIMS];
@@ -626,7 +633,7 @@ struct mlk_log_softmax_params {
 #define MLK_MATMUL_BATCH_RANK 4
 
 /**
- * struct mlk_matmul_params - MLK_OP_BATCH_MATMUL of int8
+ * struct mlk_matmul_params - MLK_OP_BATCH_MATMUL of int8 or int16
  * @batch: the result's batch dimensions, outermost first
  * @repeat1: bit i set where the first operand has 1 instead of @batch[i]
  * @repeat2: the same for the second operand
@@ -640,6 +647,9 @@ struct mlk_log_softmax_params {
  * @multiplier: of the sums, >= 0
  * @shift: belongs to @multiplier, in [-31, 30]
  * @out_zero_point: added at the end
+ *
+ * With int16 there are no zero points, sums have 64 bits, @multiplier is Q0.15
+ * and @shift at most MLK_WIDE_MAX_SHIFT.
  */
 struct mlk_matmul_params {
 	u32 batch[MLK_MATMUL_BATCH_RANK];
@@ -667,6 +677,7 @@ struct mlk_matmul_params {
  * @out_zero_point: added at the end
  * @act_min: lower bound, within the result's dtype
  * @act_max: upper bound, within the result's dtype
+ * @absolute: 1 to turn what is < 0 round before it is multiplied
  */
 struct mlk_requantize_params {
 	s32 in_zero_point;
@@ -677,6 +688,7 @@ struct mlk_requantize_params {
 	s32 out_zero_point;
 	s32 act_min;
 	s32 act_max;
+	u32 absolute;
 };
 
 /* Entries of a table that is interpolated; the last ends the last line. */
@@ -716,6 +728,134 @@ struct mlk_softmax_s16_params {
 
 #define MLK_SOFTMAX_S16_MAX_DEPTH 65535
 
+/**
+ * struct mlk_conv_s16_params - MLK_OP_CONV_S16: int16 with int8 weights
+ * @window: the filter's way
+ * @channels: of the operand
+ * @width: channels of the result
+ * @groups: output o sees the channels of group o / (@width / @groups) only
+ * @weights: offset of s8 [@width][filter_h][filter_w][@channels / @groups]; if a
+ *	group is one channel, of [filter_h][filter_w][@width]
+ * @bias: offset of an s64 per output channel
+ * @multiplier: offset of an s32 per output channel, each >= 0
+ * @shift: offset of an s32 per output channel, each in [-31, 30]; @wide: at
+ *	most MLK_WIDE_MAX_SHIFT
+ * @weight_offset: minus the weights' zero point, nearly always 0
+ * @act_min: lower bound of the fused activation
+ * @act_max: upper bound of the fused activation
+ * @wide: sums have 64 bits, multipliers are Q0.15; else 32 bits and Q0.31
+ */
+struct mlk_conv_s16_params {
+	struct mlk_window window;
+	u32 channels;
+	u32 width;
+	u32 groups;
+	u32 weights;
+	u32 bias;
+	u32 multiplier;
+	u32 shift;
+	s32 weight_offset;
+	s32 act_min;
+	s32 act_max;
+	u32 wide;
+};
+
+/* Keeps the rounding of a 64-bit sum a shift to the right. */
+#define MLK_WIDE_MAX_SHIFT 14
+
+/**
+ * struct mlk_rsqrt_s16_params - MLK_OP_RSQRT_S16
+ * @multiplier: from 1/sqrt(operand) as Q11.20 to output steps, >= 0
+ * @shift: belongs to @multiplier, in [-31, 30]
+ */
+struct mlk_rsqrt_s16_params {
+	s32 multiplier;
+	s32 shift;
+};
+
+/**
+ * struct mlk_svdf_params - MLK_OP_SVDF; result 1 is the state, which is read, too:
+ *	[@batches][@units][@rank][@memory] of s8 or s16, oldest first
+ * @batches: independent rows
+ * @inputs: of a row
+ * @units: outputs of a row
+ * @rank: filters of a unit
+ * @memory: runs that count
+ * @feature: offset of s8 [@units * @rank][@inputs]
+ * @feature_bias: offset of s32 [@units * @rank]: minus the operand's zero point
+ *	times the sum of weights
+ * @time: offset of [@units * @rank][@memory] like the state
+ * @bias: offset of s32 [@units]; holds minus the state's zero point times the sum
+ *	of weights, too
+ * @feature_multiplier: of the filters, >= 0
+ * @feature_shift: belongs to @feature_multiplier, in [-31, 30]
+ * @state_zero_point: added to what is kept
+ * @multiplier: of the result, >= 0
+ * @shift: belongs to @multiplier, in [-31, 30]
+ * @out_zero_point: added at the end
+ */
+struct mlk_svdf_params {
+	u32 batches;
+	u32 inputs;
+	u32 units;
+	u32 rank;
+	u32 memory;
+	u32 feature;
+	u32 feature_bias;
+	u32 time;
+	u32 bias;
+	s32 feature_multiplier;
+	s32 feature_shift;
+	s32 state_zero_point;
+	s32 multiplier;
+	s32 shift;
+	s32 out_zero_point;
+};
+
+/**
+ * struct mlk_lstm_params - MLK_OP_LSTM; operand 1 is the state before the first
+ *	step, s8 [@batches][@cells], which another step must renew; result 1 is the
+ *	cells' state, s16 [@batches][@cells], which is read, too
+ * @batches: independent sequences
+ * @steps: of a sequence
+ * @inputs: of a step
+ * @cells: outputs of a step
+ * @time_major: 0 for [@batches][@steps][...], 1 for [@steps][@batches][...]
+ * @gates: 4: forget, cell, output, input; or 3, if the input gate is what the
+ *	forget gate leaves
+ * @input_weights: offset of s8 [@gates][@cells][@inputs]
+ * @state_weights: offset of s8 [@gates][@cells][@cells]
+ * @input_bias: offset of s32 [@gates][@cells]; holds minus the operand's zero
+ *	point times the sum of weights, too
+ * @state_bias: the same for the state
+ * @multipliers: offset of s32 [@gates][2]: of operand and state, each >= 0
+ * @shifts: offset of s32 [@gates][2], each in [-31, 30]
+ * @cell_bits: integer bits of the cells' state, at most 6
+ * @clip: the cells' state stays in [-@clip, @clip]; 0 for no bound; at most 32767
+ * @multiplier: of the result, >= 0
+ * @shift: belongs to @multiplier, in [-31, 30]
+ * @out_zero_point: added at the end
+ */
+struct mlk_lstm_params {
+	u32 batches;
+	u32 steps;
+	u32 inputs;
+	u32 cells;
+	u32 time_major;
+	u32 gates;
+	u32 input_weights;
+	u32 state_weights;
+	u32 input_bias;
+	u32 state_bias;
+	u32 multipliers;
+	u32 shifts;
+	u32 cell_bits;
+	u32 clip;
+	s32 multiplier;
+	s32 shift;
+	s32 out_zero_point;
+};
+
 #define MLK_OP_PARAM_WORDS 24
 #define MLK_OP_OPERANDS 4
 #define MLK_OP_RESULTS 2
@@ -734,7 +874,7 @@ struct mlk_softmax_s16_params {
  * @move: MLK_OP_MOVE
  * @fill: MLK_OP_FILL
  * @take: MLK_OP_TAKE
- * @pool: MLK_OP_POOL
+ * @pool: MLK_OP_POOL and MLK_OP_POOL_S16
  * @reduce: MLK_OP_REDUCE
  * @arg_extreme: MLK_OP_ARG_EXTREME
  * @transpose_conv: MLK_OP_TRANSPOSE_CONV
@@ -748,6 +888,10 @@ struct mlk_softmax_s16_params {
  * @requantize: MLK_OP_REQUANTIZE
  * @sigmoid: MLK_OP_SIGMOID_S16
  * @softmax_s16: MLK_OP_SOFTMAX_S16
+ * @conv_s16: MLK_OP_CONV_S16
+ * @rsqrt_s16: MLK_OP_RSQRT_S16
+ * @svdf: MLK_OP_SVDF
+ * @lstm: MLK_OP_LSTM
  */
 struct mlk_op {
 	u16 opcode;
@@ -776,6 +920,10 @@ struct mlk_op {
 		struct mlk_requantize_params requantize;
 		struct mlk_sigmoid_params sigmoid;
 		struct mlk_softmax_s16_params softmax_s16;
+		struct mlk_conv_s16_params conv_s16;
+		struct mlk_rsqrt_s16_params rsqrt_s16;
+		struct mlk_svdf_params svdf;
+		struct mlk_lstm_params lstm;
 	};
 };
 

@@ -79,6 +79,21 @@
 #ifndef MLK_CONFIG_SOFTMAX_S16
 #define MLK_CONFIG_SOFTMAX_S16 1
 #endif
+#ifndef MLK_CONFIG_CONV_S16
+#define MLK_CONFIG_CONV_S16 1
+#endif
+#ifndef MLK_CONFIG_POOL_S16
+#define MLK_CONFIG_POOL_S16 1
+#endif
+#ifndef MLK_CONFIG_RSQRT_S16
+#define MLK_CONFIG_RSQRT_S16 1
+#endif
+#ifndef MLK_CONFIG_SVDF
+#define MLK_CONFIG_SVDF 1
+#endif
+#ifndef MLK_CONFIG_LSTM
+#define MLK_CONFIG_LSTM 1
+#endif
 
 #define MLK_CONFIG_COPY 1
 
@@ -194,6 +209,17 @@ static inline void mlk_multiply(const struct mlk_frame *f,
 		f->simd->product(p);
 	else
 		mlk_product_c(p);
+}
+
+/* For runs: a sum of products, modulo 2^32. */
+static inline u32 mlk_dot_s8(const s8 *a, const s8 *b, u32 count)
+{
+	u32 sum = 0;
+	u32 i;
+
+	for (i = 0; i < count; i++)
+		sum += (u32)(a[i] * b[i]);
+	return sum;
 }
 
 /* For runs: turn the sum of output number @i into what is stored. */

@@ -122,6 +122,8 @@ static int mlk_zero_point_ok(u32 dtype, s32 zero_point)
 		return zero_point >= -128 && zero_point <= 127;
 	case MLK_UINT8:
 		return zero_point >= 0 && zero_point <= 255;
+	case MLK_INT16:
+		return zero_point >= -32768 && zero_point <= 32767;
 	default:
 		return zero_point == 0;
 	}

@@ -161,6 +161,7 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "pymlk compile model.tflite",
         "pymlk compile model.tflite -o /boot/model.mlk",
         "pymlk compile first.tflite second.tflite -o both.mlk",
+        "pymlk compile --reuse-inputs model.tflite",
     )
     p.add_argument("models", nargs="+", metavar="MODEL", help="quantised .tflite file")
     p.add_argument(
@@ -168,6 +169,12 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--output",
         metavar="FILE",
         help="default: MODEL with the ending .mlk; needed for several",
+    )
+    p.add_argument(
+        "--reuse-inputs",
+        action="store_true",
+        help="smaller arena: a run overwrites its inputs, so all of them must be "
+        "written before each",
     )
     p = _command(
         commands,

@@ -35,11 +35,11 @@ def _name(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
-def _compile(path: str) -> tuple[Program, dict[str, Any]]:
+def _compile(path: str, keep_inputs: bool) -> tuple[Program, dict[str, Any]]:
     with open(path, "rb") as file:
         data = file.read()
     try:
-        program = Program(compile_model(data, _name(path)))
+        program = Program(compile_model(data, _name(path), keep_inputs=keep_inputs))
     except ModelError as error:
         raise type(error)(f"{path}: {error}") from error
     return program, {
@@ -75,7 +75,7 @@ def main(options: argparse.Namespace) -> int:
         if names.count(name) > 1:
             complain(f"several models are named {name}: no name would find each")
             return USAGE
-    compiled = [_compile(path) for path in models]
+    compiled = [_compile(path, not options.reuse_inputs) for path in models]
     data = join([bytes(program) for program, _ in compiled])
     write_atomically(output, data)
     if len(models) == 1:

@@ -52,6 +52,11 @@ OP_REQUANTIZE = 33
 OP_LUT_S16 = 34
 OP_SIGMOID_S16 = 35
 OP_SOFTMAX_S16 = 36
+OP_CONV_S16 = 40
+OP_POOL_S16 = 41
+OP_RSQRT_S16 = 42
+OP_SVDF = 50
+OP_LSTM = 51
 
 # struct mlk_weights: packed in blocks of 16 outputs by 4 inputs
 BLOCK_OUTPUTS = 16

@@ -125,6 +125,125 @@ def _conv_net() -> bytes:
     return build(tensors, ops, [0], [8])
 
 
+def _wide() -> dict[str, bytes]:
+    """Operators of int16."""
+    rng = random.Random(14)
+
+    def x(*shape: int, scale: float = 0.1) -> Tensor:
+        return Tensor("x", shape, "int16", (scale,), (0,))
+
+    def weights(*shape: int, dimension: int = 0, zero: int = 0) -> Tensor:
+        count = 1 if zero else shape[dimension]
+        scales = [0.01 * (i + 1) for i in range(count)]
+        data = rng.randbytes(math.prod(shape))
+        return Tensor("w", shape, "int8", scales, (zero,) * count, dimension, data)
+
+    def ints(*values: int, dtype: str = "int32") -> Tensor:
+        code = "q" if dtype == "int64" else "i"
+        data = struct.pack(f"<{len(values)}{code}", *values)
+        return Tensor("n", (len(values),), dtype, data=data)
+
+    def one(name: str, *tensors: Tensor, inputs: int = 1, **options: object) -> bytes:
+        last = len(tensors) - 1
+        op = Op(name, range(last), (last,), 2, options)
+        return build(tensors, [op], range(inputs), [last])
+
+    window = {"padding": "SAME", "stride_h": 2, "stride_w": 2}
+    bias = ints(5, -(1 << 40), 1 << 40, 7, dtype="int64")
+    return {
+        "abs_s16": one("ABS", x(2, 3), x(2, 3, scale=0.3)),
+        "average_pool_s16": one(
+            "AVERAGE_POOL_2D",
+            x(1, 2, 4, 2),
+            x(1, 2, 4, 2),
+            padding="SAME",
+            filter_height=2,
+            filter_width=3,
+        ),
+        "batch_matmul_s16": one(
+            "BATCH_MATMUL",
+            x(2, 1, 2, 3),
+            x(3, 2, 3),
+            x(2, 3, 2, 2, scale=40.0),
+            inputs=2,
+            adj_y=True,
+        ),
+        "conv_s16": one(
+            "CONV_2D",
+            x(1, 3, 4, 4),
+            weights(4, 2, 3, 2),
+            bias,
+            x(1, 2, 2, 4, scale=8.0),
+            **window,
+        ),
+        "depthwise_conv_s16": one(
+            "DEPTHWISE_CONV_2D",
+            x(1, 3, 4, 2),
+            weights(1, 2, 3, 4, dimension=3),
+            bias,
+            x(1, 2, 2, 4, scale=8.0),
+            **window,
+        ),
+        "fully_connected_s16": one(
+            "FULLY_CONNECTED",
+            x(2, 67),
+            weights(4, 67, zero=5),
+            ints(1, 2, -3, 4),
+            x(2, 4, scale=9.0),
+        ),
+        "mean_s16": one("MEAN", x(2, 3, 4), ints(1), x(2, 4)),
+        "resize_bilinear_s16": one(
+            "RESIZE_BILINEAR", x(1, 2, 3, 2), ints(3, 4), x(1, 3, 4, 2)
+        ),
+        "rsqrt_s16": one("RSQRT", x(2, 3), x(2, 3, scale=1e-3)),
+    }
+
+
+def _recurrent() -> dict[str, bytes]:
+    """Operators with a state of their own."""
+    rng = random.Random(13)
+
+    def x(*shape: int) -> Tensor:
+        return Tensor("x", shape, "int8", (0.1,), (3,))
+
+    def weights(*shape: int, dtype: str = "int8") -> Tensor:
+        count = math.prod(shape) * (2 if dtype == "int16" else 1)
+        return Tensor("w", shape, dtype, (0.02,), (0,), data=rng.randbytes(count))
+
+    def state(*shape: int, dtype: str = "int8") -> Tensor:
+        scale, zero = (2.0**-12, 0) if dtype == "int16" else (0.1, 3)
+        return Tensor("s", shape, dtype, (scale,), (zero,), is_variable=True)
+
+    def svdf(dtype: str) -> bytes:
+        tensors = [
+            x(2, 3),
+            weights(4, 3),
+            weights(4, 2, dtype=dtype),
+            state(2, 8, dtype=dtype),
+            x(2, 2),
+        ]
+        op = Op("SVDF", (0, 1, 2, -1, 3), (4,), 3, {"rank": 2})
+        return build(tensors, [op], [0], [4])
+
+    gates = [weights(2, 3)] * 4 + [weights(2, 2)] * 4
+    bias = Tensor("b", (2,), "int32", (1e-3,), (0,), data=rng.randbytes(3) * 2 + b"aa")
+    lstm = [
+        x(1, 2, 3),
+        *gates,
+        bias,
+        state(1, 2),
+        state(1, 2, dtype="int16"),
+        x(1, 2, 2),
+    ]
+    operands = (*range(9), -1, -1, -1, 9, 9, 9, 9, -1, -1, 10, 11, -1, -1, -1, -1)
+    op = Op("UNIDIRECTIONAL_SEQUENCE_LSTM", operands, (12,), intermediates=(12,) * 5)
+    return {
+        "lstm": build(lstm, [op], [0], [12]),
+        "svdf": svdf("int16"),
+        "svdf_s8": svdf("int8"),
+    }
+
+
 def models() -> dict[str, bytes]:
     """Tiny ``.tflite`` models by name."""
     rng = random.Random(11)
@@ -274,6 +393,8 @@ def models() -> dict[str, bytes]:
     )
     return {
         **_spatial(),
+        **_wide(),
+        **_recurrent(),
         "conv_2d": convolution,
         "conv_net": _conv_net(),
         "add": two("ADD", Tensor("y", (2, 3), "int8", (0.3,), (7,)), row),
@@ -312,6 +433,9 @@ def models() -> dict[str, bytes]:
         "transpose": moved("TRANSPOSE", x((2, 3)), whole("p", 1, 0), (3, 2)),
         "variable": variable,
         "softmax_s16": wide("SOFTMAX", 2.0**-15),
+        "softmax_to_s16": one(
+            "SOFTMAX", x((2, 3)), Tensor("y", (2, 3), "int16", (2.0**-16,), (-32768,))
+        ),
         "sub_s16": sum_s16,
     }
 

@@ -121,6 +121,15 @@ class Edit:
         return bytes(self.data)
 
 
+def refuses_other_work(name, more):
+    """A program of the corpus whose header says so many MACs more is refused."""
+    program = Edit(name)
+    macs = program.header()["macs"]
+    assert macs > 0
+    rc, diag = verify(program.set(macs=macs + more).done())
+    assert (rc, NAMES[diag.reason]) == (-errno.EINVAL, "MACS")
+
+
 def edit(name="fully_connected"):
     """Start from one of the corpus's programs."""
     return Edit(name)
@@ -202,6 +211,8 @@ STRUCTURED = {
         lambda: edit().tensor(0, zero_point=0x7FFFFFFF),
         lambda: edit().tensor(0, dtype=3, host_dtype=3, zero_point=-1),
         lambda: edit().tensor(0, dtype=3, host_dtype=3, zero_point=256),
+        lambda: edit("lut_s16").tensor(0, zero_point=-32769),
+        lambda: edit("lut_s16").tensor(0, zero_point=32768),
         lambda: edit().tensor(0, scale=0),
         lambda: edit().tensor(0, scale=0x7F800000),
         lambda: edit().tensor(0, scale=0x7FC00000),
@@ -233,6 +244,10 @@ STRUCTURED = {
         lambda: edit("conv_2d").op(0, stride_w=1 << 20),
         lambda: edit("conv_2d").op(0, out1=0xFFFF),
         lambda: edit("softmax").op(0, word0=3),
+        lambda: edit("softmax").tensor(1, dtype=7, host_dtype=7, dim1=1, dim0=3),
+        lambda: edit("softmax_to_s16").tensor(
+            1, dtype=3, host_dtype=3, zero_point=0, dim0=4
+        ),
         lambda: edit("softmax").op(0, out0=0xFFFF),
         lambda: edit("relu6").op(0, in0=9),
         lambda: edit("copy").op(0, out0=9),

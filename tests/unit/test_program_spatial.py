@@ -5,7 +5,7 @@ import errno
 
 import pytest
 from helpers.engine_c import verify
-from unit.test_program import CONV, NAMES, WINDOW, Edit
+from unit.test_program import CONV, NAMES, WINDOW, Edit, refuses_other_work
 
 from pymlk.compile.program import PARAM_WORDS
 
@@ -260,8 +260,4 @@ def test_a_large_pool_is_refused():
 @pytest.mark.parametrize("more", [-1, 1])
 def test_work_is_counted(name, more):
     """The header says what a run costs, no more and no less."""
-    program = Edit(name)
-    macs = program.header()["macs"]
-    assert macs > 0
-    rc, diag = verify(program.set(macs=macs + more).done())
-    assert (rc, NAMES[diag.reason]) == (-errno.EINVAL, "MACS")
+    refuses_other_work(name, more)

@@ -4,10 +4,18 @@
 import struct
 
 from ...errors import ModelError
-from ..program import OP_CONV_2D, OP_DEPTHWISE_CONV, OP_FULLY_CONNECTED, OP_TAKE
+from ..program import (
+    BLOCK_OUTPUTS,
+    OP_CONV_2D,
+    OP_DEPTHWISE_CONV,
+    OP_FULLY_CONNECTED,
+    OP_TAKE,
+)
 from ..schema import Op, Tensor
+from ._moves import emit, strides
 from .common import Builder, Unsupported, need, quantization
-from .weights import Product, lower_weights, weight_zero
+from .move import region, whole
+from .weights import Product, biases, lower_weights, multipliers, weight_zero
 from .window import Window, check_image, window
 
 _SHORT, _ROWS = 16, 64  # MLK_CONV_SHORT, MLK_CONV_ROWS
@@ -19,8 +27,6 @@ def _images(builder: Builder, op: Op) -> tuple[Tensor, Tensor, Tensor]:
     for tensor in tensors:
         need(tensor, "INT8")
         check_image(op, tensor)
-    if weight_zero(tensors[1]):
-        raise Unsupported(f"{tensors[1]} has a zero point")
     return tensors
 
 
@@ -82,9 +88,12 @@ def conv_2d(builder: Builder, op: Op) -> None:
     """Lower CONV_2D (kernels/conv.cc, integer_ops/conv.h)."""
     source, weights, result = _images(builder, op)
     options = op.options
-    width, kernel_h, kernel_w, channels = weights.shape
-    if channels != source.shape[3]:
-        raise Unsupported(f"groups: {source} with {weights}")
+    width, kernel_h, kernel_w, depth = weights.shape
+    groups = source.shape[3] // depth
+    if not groups or source.shape[3] % depth or width % groups:
+        raise ModelError(f"{op}: {weights} does not suit {source}")
+    if weight_zero(weights):
+        raise Unsupported(f"{weights} has a zero point")
     way = window(
         op,
         source,
@@ -94,7 +103,12 @@ def conv_2d(builder: Builder, op: Op) -> None:
     )
     product = Product(op, source, weights, result, 2, options.enum(3), False)
     _check_result(product, way, width)
-    _convolve(builder, product, way)
+    if groups == 1:
+        _convolve(builder, product, way)
+    elif depth == 1:
+        _by_channels(builder, product, way)
+    else:
+        _in_groups(builder, product, way, groups)
 
 
 def _repeated(builder: Builder, op: Op, source: Tensor, fold: int) -> Tensor:
@@ -120,6 +134,90 @@ def _repeated(builder: Builder, op: Op, source: Tensor, fold: int) -> Tensor:
     return result
 
 
+def _by_channels(builder: Builder, product: Product, way: Window) -> None:
+    """Add a DEPTHWISE_CONV step: each output sees one channel."""
+    op, source, result = product.op, product.source, product.result
+    # the reference takes this from the shapes, too, whatever the option says
+    fold = result.shape[3] // source.shape[3]
+    if fold != 1:
+        source = _repeated(builder, op, source, fold)
+    words = lower_weights(builder, product, by_taps=True)
+    _, zero = quantization(source)
+    macs = result.elements * way.filter_h * way.filter_w
+    builder.step(
+        OP_DEPTHWISE_CONV, op, [source], [result], (*words, *_turned(way), zero), macs
+    )
+
+
+def _widened(
+    builder: Builder, weights: Tensor, first: int, together: int, fold: int
+) -> Tensor:
+    """Weights of neighbouring groups, for the channels of them all: zeros elsewhere."""
+    depth, count = weights.shape[3], together * fold
+    size = weights.elements // weights.shape[0]
+    taps = bytearray()
+    for i in range(count):
+        before, behind = depth * (i // fold), depth * (together - 1 - i // fold)
+        start = (first + i) * size
+        for at in range(start, start + size, depth):
+            assert weights.data is not None
+            taps += bytes(before) + weights.data[at : at + depth] + bytes(behind)
+    scales = weights.scales
+    return builder.temporary(
+        weights,
+        weights.name,
+        shape=(count, *weights.shape[1:3], together * depth),
+        data=bytes(taps),
+        scales=scales if len(scales) == 1 else scales[first : first + count],
+        zero_points=(),
+    )
+
+
+def _in_groups(builder: Builder, product: Product, way: Window, groups: int) -> None:
+    """Several convolutions, each of some channels to some outputs.
+
+    As many groups as fill a block of packed weights go together: its zeros are there
+    anyway.
+    """
+    op, source, weights, result = product[:4]
+    if weights.data is None:
+        raise Unsupported(f"{weights} is not constant")
+    # scales and biases of all outputs are there
+    multipliers(product, result.shape[3])
+    bias = biases(builder, op, product.bias, result.shape[3])
+    depth, fold = weights.shape[3], result.shape[3] // groups
+    together = max(
+        n
+        for n in range(1, groups + 1)
+        if groups % n == 0 and (n == 1 or n * fold <= BLOCK_OUTPUTS)
+    )
+    count = together * fold
+
+    def part(tensor: Tensor, name: str, channels: int) -> Tensor:
+        return builder.temporary(tensor, name, shape=(*tensor.shape[:3], channels))
+
+    for group in range(0, groups, together):
+        first = group * fold
+        inner, outer = (
+            part(source, "channels", together * depth),
+            part(result, "outputs", count),
+        )
+        start = region(source, inner, group * depth, strides(source.shape))
+        emit(builder, op, [start])
+        packed = struct.pack(f"<{count}i", *bias[first : first + count])
+        constant = builder.temporary(
+            weights, "bias", dtype="INT32", shape=(count,), data=packed
+        )
+        some = product._replace(
+            op=op._replace(inputs=(inner.index, -1, constant.index)),
+            source=inner,
+            weights=_widened(builder, weights, first, together, fold),
+            result=outer,
+        )
+        _convolve(builder, some, way)
+        emit(builder, op, [whole(outer, result, first, strides(result.shape))])
+
+
 def depthwise_conv_2d(builder: Builder, op: Op) -> None:
     """DEPTHWISE_CONV_2D: kernels/depthwise_conv.cc, integer_ops/depthwise_conv.h."""
     source, weights, result = _images(builder, op)
@@ -134,20 +232,14 @@ def depthwise_conv_2d(builder: Builder, op: Op) -> None:
         (options.integer(2), options.integer(1)),
         (options.integer(6, 1), options.integer(5, 1)),
     )
+    # the reference does not look at zero points of the weights
+    weights = weights._replace(zero_points=())
     product = Product(op, source, weights, result, 2, options.enum(4), False, 3)
     _check_result(product, way, width)
     if channels == 1:
         _convolve(builder, product, way)
-        return
-    # the reference takes this from the shapes, too, whatever the option says
-    if width != channels:
-        source = _repeated(builder, op, source, width // channels)
-    words = lower_weights(builder, product, by_taps=True)
-    _, zero = quantization(source)
-    macs = result.elements * way.filter_h * way.filter_w
-    builder.step(
-        OP_DEPTHWISE_CONV, op, [source], [result], (*words, *_turned(way), zero), macs
-    )
+    else:
+        _by_channels(builder, product, way)
 
 
 LOWER = {"CONV_2D": conv_2d, "DEPTHWISE_CONV_2D": depthwise_conv_2d}

@@ -11,8 +11,15 @@ from ..program import (
     Ref,
 )
 from ..schema import Op
-from .common import Builder, Unsupported, activation_range, need, quantization
-from .weights import Product, biases, multipliers, weight_zero
+from .common import (
+    Builder,
+    Unsupported,
+    activation_range,
+    need,
+    quantization,
+    symmetric,
+)
+from .weights import Product, biases, multipliers
 from .window import check_image, window
 
 _LERP_ONE = 1024
@@ -33,8 +40,6 @@ def _scaling(builder: Builder, p: Product, width: int) -> list[Ref]:
     """Multipliers and shifts of all outputs."""
     if p.weights.data is None:
         raise Unsupported(f"{p.weights} is not constant")
-    if weight_zero(p.weights):
-        raise Unsupported(f"{p.weights} has a zero point")
     builder.count_weights(p.weights)
     scaling = multipliers(p, width)
     return [
@@ -65,6 +70,8 @@ def transpose_conv(builder: Builder, op: Op) -> None:
     way = way._replace(
         in_h=source.shape[1], in_w=source.shape[2], out_h=shape[1], out_w=shape[2]
     )
+    # the reference does not look at zero points of the weights
+    weights = weights._replace(zero_points=())
     product = Product(op, source, weights, result, 3, options.enum(3), False)
     scaling = _scaling(builder, product, width)
     assert weights.data is not None
@@ -111,8 +118,9 @@ def _lerps(op: Op, size: int, count: int, corners: bool, centers: bool) -> list[
 def resize_bilinear(builder: Builder, op: Op) -> None:
     """RESIZE_BILINEAR: ResizeBilinear in internal/reference/resize_bilinear.h."""
     source, result = builder.operand(op, 0), builder.result(op)
+    need(source, "INT8", "INT16")
     for tensor in (source, result):
-        need(tensor, "INT8")
+        need(tensor, source.dtype)
         check_image(op, tensor)
         quantization(tensor)
     height, width = constants(builder, op, 1, 2)
@@ -140,8 +148,12 @@ def resize_bilinear(builder: Builder, op: Op) -> None:
 def _phases(builder: Builder, op: Op, to_space: bool) -> None:
     """Lower both directions; an image of rank 3 has a width of 1."""
     source, result = builder.operand(op, 0), builder.result(op)
-    need(source, "INT8")
-    need(result, "INT8")
+    need(source, "INT8", "INT16")
+    need(result, source.dtype)
+    item = 1
+    if source.dtype == "INT16":
+        symmetric(source)
+        item = 2
     if quantization(source) != quantization(result):
         raise ModelError(f"{op}: {source} and {result} are quantised differently")
     rank = len(source.shape)
@@ -185,7 +197,7 @@ def _phases(builder: Builder, op: Op, to_space: bool) -> None:
             *one,
             *edges[::2],
             *(0 for _ in one),
-            depth,
+            depth * item,
             0 if to_space else quantization(result)[1],
             int(to_space),
         ),
@@ -208,3 +220,8 @@ LOWER = {
     "SPACE_TO_BATCH_ND": space_to_batch_nd,
     "TRANSPOSE_CONV": transpose_conv,
 }
+
+# for docs/operators.md
+DTYPES = dict.fromkeys(
+    ("BATCH_TO_SPACE_ND", "RESIZE_BILINEAR", "SPACE_TO_BATCH_ND"), "int8, int16"
+)

@@ -41,7 +41,8 @@ def _padded_pieces(row: bytes, piece: int) -> bytes:
     )
 
 
-def _signed_sum(row: bytes) -> int:
+def signed_sum(row: bytes) -> int:
+    """Sum of int8 values."""
     return sum(row) - 256 * sum(1 for w in row if w > 127)
 
 
@@ -140,7 +141,7 @@ def lower_weights(
         rows = [p.weights.data[i * depth : (i + 1) * depth] for i in range(width)]
     unsigned = []
     for i, row in enumerate(rows):
-        row_sum = _signed_sum(row)
+        row_sum = signed_sum(row)
         # (w - wz) * (x - xz) = w*x - wz*x - xz * sum(w - wz): the last is constant
         bias[i] = arith.wrap32(bias[i] - in_zero * (row_sum - depth * zero))
         unsigned.append(arith.wrap32(bias[i] - 128 * row_sum))
