@@ -23,7 +23,7 @@ with open("/proc/self/status") as file:
 """
 KINDS = {
     "bare": "",
-    "pymlk": "import pymlk",
+    "pymlk": "from pymlk import AttrSet, Model",
     "psutil": "import psutil",
     "numpy": "import numpy",
 }

@@ -40,11 +40,12 @@ model.invoke()
 
 
 def objects(folder: Path) -> int:
-    """Build the library and its example; the bytes of all sections with content."""
-    make = ["make", "-s", "-C", str(ROOT / "kernel" / "engine"), f"O={folder}"]
-    make += ["CONFIG=/nonexistent"]
-    subprocess.run([*make, "lib", "example"], check=True)
-    return sections(folder / "libmlk.a")
+    """Build the library and its example; the bytes of the engine in plain C."""
+    make = ["make", "-s", "-C", str(ROOT / "kernel" / "engine"), "CONFIG=/nonexistent"]
+    subprocess.run([*make, f"O={folder}", "lib", "example"], check=True)
+    plain = folder / "plain"
+    subprocess.run([*make, f"O={plain}", "ARCH_LOOPS=0", "lib"], check=True)
+    return sections(plain / "libmlk.a")
 
 
 def sections(path: Path) -> int:

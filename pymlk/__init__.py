@@ -6,8 +6,6 @@ quantised ``.tflite`` model on the integer engine. The loop that joins them is
 the command ``pymlk run``.
 """
 
-from .attrs import AttrSet, Field
-from .engine import Model, Program, Quant, programs
 from .errors import (
     AttrError,
     FieldSyntaxError,
@@ -17,6 +15,11 @@ from .errors import (
     PolicyError,
     UnsupportedOpError,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .attrs import AttrSet, Field
+    from .engine import Model, Program, Quant, programs
 
 __version__ = "0.1.0"
 
@@ -35,3 +38,23 @@ __all__ = [
     "UnsupportedOpError",
     "programs",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Load an extension when something of it is wanted: each takes 0.3 MB and more."""
+    if name in ("AttrSet", "Field"):
+        from . import attrs
+
+        value = getattr(attrs, name)
+    elif name in ("Model", "Program", "Quant", "programs"):
+        from . import engine
+
+        value = getattr(engine, name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -24,7 +24,6 @@ from posix.mman cimport MAP_FAILED, MAP_PRIVATE, PROT_READ, mmap, munmap
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from ._engine cimport (
-    MLK_ARENA_ALIGN,
     MLK_FLOAT32,
     MLK_INT16,
     MLK_INT32,
@@ -54,9 +53,10 @@ from ._engine cimport (
 
 from .errors import ModelError, UnsupportedOpError
 
-# Below this, giving up the GIL costs more than the inference itself.
 cdef enum:
+    # below this, giving up the GIL costs more than the inference itself
     GIL_MACS = 20000
+    CACHE_LINE = 64
 
 _DTYPES = {0: "FLOAT32", 2: "INT32", 3: "UINT8", 4: "INT64", 7: "INT16", 9: "INT8"}
 _NAMES = {
@@ -120,8 +120,8 @@ cdef class Program:
     Parameters
     ----------
     data : bytes-like
-        The program; kept by reference if it is `bytes`, else copied. What may lie
-        behind it is ignored; see `programs`.
+        The program; copied to where weights are whole cache lines. `from_file` uses it
+        in place. What may lie behind it is ignored; see `programs`.
 
     Attributes
     ----------
@@ -167,8 +167,11 @@ cdef class Program:
             # a model may run on the bytes that would go
             raise TypeError("a Program is made once and never changes")
         # memoryview: bytes(5) would be five zeros
-        cdef bytes owner = data if type(data) is bytes else bytes(memoryview(data))
-        _verify(self, owner, owner, len(owner))
+        cdef bytes content = data if type(data) is bytes else bytes(memoryview(data))
+        cdef _Block block = _Block(len(content))
+        # where weights are cache lines; bytes begin in the middle of one
+        memcpy(block._start, <const uint8_t *>content, len(content))
+        _verify(self, block, block._start, len(content))
 
     @classmethod
     def from_file(cls, path, name=None):
@@ -536,12 +539,12 @@ cdef class _Block:
     """Zeroed, aligned memory that lives as long as somebody looks at it."""
 
     def __cinit__(self, size_t size):
-        self._memory = calloc(1, size + MLK_ARENA_ALIGN)
+        self._memory = calloc(1, size + CACHE_LINE)
         if self._memory == NULL:
-            raise MemoryError(f"no {size} bytes for the arena")
+            raise MemoryError(f"no memory for {size} bytes")
         self._start = <uint8_t *>(
-            (<uintptr_t>self._memory + MLK_ARENA_ALIGN - 1)
-            & ~<uintptr_t>(MLK_ARENA_ALIGN - 1)
+            (<uintptr_t>self._memory + CACHE_LINE - 1)
+            & ~<uintptr_t>(CACHE_LINE - 1)
         )
         self._bytes = size
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 MAGIC = 0x504B4C4D
 VERSION = 1
 ALIGN = 16
+CACHE_LINE = 64
 NO_TENSOR = 0xFFFF
 NO_SOURCE = 0xFFFF  # a step that no operator of the model asked for
 PARAM_WORDS = 24
@@ -109,7 +110,9 @@ class Data:
     def add(self, array: bytes) -> Ref:
         """Store an array and return its place."""
         if array not in self._known:
-            self._bytes += bytes(-len(self._bytes) % ALIGN)
+            # long ones are read a cache line at a time, where a program begins at one
+            step = CACHE_LINE if len(array) >= 8 * CACHE_LINE else ALIGN
+            self._bytes += bytes(-len(self._bytes) % step)
             self._known[array] = Ref(len(self._bytes))
             self._bytes += array
         return self._known[array]
@@ -208,8 +211,8 @@ def pack(
     ops_at = aligned(tensors_at + len(places) * _TENSOR.size)
     io_at = ops_at + len(steps) * (_OP.size + 4 * PARAM_WORDS)
     io = struct.pack(f"<{len(inputs) + len(outputs)}H", *inputs, *outputs)
-    data_at = aligned(io_at + len(io))
     content = data.content()
+    data_at = -(-(io_at + len(io)) // CACHE_LINE) * CACHE_LINE
     names_at = aligned(data_at + len(content))
 
     names = bytearray(_pack_name(name))
