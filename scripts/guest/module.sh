@@ -1,0 +1,32 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Builds the kernel modules for one kernel.
+#
+#   scripts/guest/module.sh KIND [ARGUMENT OF MAKE...]     KIND: see kernel.sh
+#   KDIR=/lib/modules/6.1.0-56-amd64/build scripts/guest/module.sh local
+#
+# Prints the folder with the modules, build/kernel/KIND: the sources are linked there,
+# so that a tree can be built for many kernels.
+
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(cd "$here/../.." && pwd)
+kind=${1:?usage: $0 KIND [ARGUMENT OF MAKE...]}
+shift
+unset MAKEFLAGS MAKELEVEL MAKEOVERRIDES
+build=$top/build/kernel/$kind
+arguments=()
+case $kind in
+uml-*) arguments=(ARCH=um) ;;
+*-arm64) arguments=(ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-) ;;
+# no kernel was linked there, so nobody knows which symbols it has
+*-clang) arguments=(LLVM=1 KBUILD_MODPOST_WARN=1) ;;
+esac
+[ "${KDIR:-}" ] || KDIR=$("$here/kernel.sh" "$kind")/kdir
+
+mkdir -p "$build"
+find "$build" -xtype l -delete
+cp -rsf "$top/kernel/." "$build"
+make -s -C "$KDIR" M="$build" -j"${JOBS:-$(nproc)}" "${arguments[@]}" "$@" modules >&2
+echo "$build"
