@@ -43,43 +43,41 @@ static struct {
 } seen;
 static DECLARE_COMPLETION(advised);
 
-static int on_init(void *data)
+static int on_init(struct mlk_model *from)
 {
 	seen.init++;
 	return seen.refuse;
 }
 
-static int on_start(void *data)
+static int on_start(struct mlk_model *from)
 {
 	seen.start++;
 	return seen.refuse;
 }
 
-static void on_stop(void *data)
+static void on_stop(struct mlk_model *from)
 {
 	seen.stop++;
 }
 
-static int on_sample(void *data)
+static int on_sample(struct mlk_model *from)
 {
 	static s64 row[MLK_MAX_FEATURES];
 
 	if (seen.refuse)
 		return seen.refuse;
-	if (!READ_ONCE(model)) /* mlk_register() has not returned yet */
-		return -EAGAIN;
 	row[0] = ++seen.sample;
-	mlk_push(model, row);
+	mlk_push(from, row);
 	return 0;
 }
 
-static void on_advised(void *data)
+static void on_advised(struct mlk_model *from)
 {
 	seen.advised++;
 	complete(&advised);
 }
 
-static void on_fallback(void *data, enum mlk_why why)
+static void on_fallback(struct mlk_model *from, enum mlk_why why)
 {
 	seen.fallback++;
 	seen.why = why;

@@ -79,18 +79,19 @@ struct mlk_knob {
  *	set what lasts longer than one operation back to its default
  *
  * Context: all in process context and never two of one model at a time; they
- * may sleep and may call mlk_push(), mlk_decide(), mlk_report() and
- * mlk_emergency(), but no other function of mlk. A non-zero return of @init or
- * @start refuses the change of state. None is called any more when
- * mlk_unregister() has returned.
+ * may sleep and may call mlk_push(), mlk_decide(), mlk_report(), mlk_infer(),
+ * mlk_emergency() and mlk_data(), but no other function of mlk. A negative
+ * return of @init or @start refuses the change of state. They may be called
+ * before mlk_register() has returned, and are not any more when
+ * mlk_unregister() has.
  */
 struct mlk_ops {
-	int (*init)(void *data);
-	int (*start)(void *data);
-	void (*stop)(void *data);
-	int (*sample)(void *data);
-	void (*advised)(void *data);
-	void (*fallback)(void *data, enum mlk_why why);
+	int (*init)(struct mlk_model *model);
+	int (*start)(struct mlk_model *model);
+	void (*stop)(struct mlk_model *model);
+	int (*sample)(struct mlk_model *model);
+	void (*advised)(struct mlk_model *model);
+	void (*fallback)(struct mlk_model *model, enum mlk_why why);
 };
 
 /**
@@ -102,7 +103,7 @@ struct mlk_ops {
  * @knobs: in the order of the values
  * @n_knobs: 0 to MLK_MAX_KNOBS
  * @ops: callbacks, or NULL
- * @data: for callbacks
+ * @data: what mlk_data() returns
  * @records: records in the dataset's ring, a power of 2; 0 for 1024
  * @max_macs: multiply-accumulates of one inference that the client can afford;
  *	0 for 65536
@@ -166,6 +167,7 @@ void __mlk_report(struct mlk_model *model, const struct mlk_decision *decision,
 
 struct mlk_model *mlk_register(const struct mlk_desc *desc);
 void mlk_unregister(struct mlk_model *model);
+void *mlk_data(struct mlk_model *model);
 int mlk_control(struct mlk_model *model, enum mlk_command command);
 void mlk_emergency(struct mlk_model *model);
 u64 mlk_push(struct mlk_model *model, const s64 *features);
