@@ -28,5 +28,16 @@ esac
 mkdir -p "$build"
 find "$build" -xtype l -delete
 cp -rsf "$top/kernel/." "$build"
+[ "$kind" = local ] || arguments+=(CONFIG_MLK_TESTS=m)
+case $kind in
+*-debug)
+	# KUnit suites are part of the module, with vectors from the engine in Python
+	vectors=$build/tests/mlk_vectors.h
+	"$top/.venv/bin/python" -P "$top/tests/guest/vectors.py" >"$vectors.new"
+	cmp -s "$vectors.new" "$vectors" || mv "$vectors.new" "$vectors"
+	rm -f "$vectors.new"
+	arguments+=(CONFIG_MLK_KUNIT_TEST=y)
+	;;
+esac
 make -s -C "$KDIR" M="$build" -j"${JOBS:-$(nproc)}" "${arguments[@]}" "$@" modules >&2
 echo "$build"

@@ -92,14 +92,14 @@ rm -f "$out"/{status,job.sh,initrd}
 # what the guest's shell is to do, in the same folder and with the tree's Python
 {
 	printf 'cd %q\n' "$top"
-	printf 'export GUEST_KERNEL=%q GUEST_KIND=%q GUEST_OUT=%q\n' "$kernel" "$kind" "$out"
+	printf 'export GUEST_KERNEL=%q GUEST_KIND=%q GUEST_OUT=%q GUEST_MODULES=%q\n' "$kernel" "$kind" "$out" "$top/build/kernel/$kind"
 	printf 'export PATH=%q\n' "$top/.venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	[ -z "${CI:-}" ] || echo 'export CI=1'
 	printf '%q ' "$@"
 	echo
 } >"$out/job.sh"
 
-append="loglevel=5 panic=-1 kasan_multi_shot guest.out=$out ${GUEST_ARGS:-}"
+append="loglevel=5 panic=-1 random.trust_bootloader=on kasan_multi_shot guest.out=$out ${GUEST_ARGS:-}"
 case $kind in
 uml-*) in_uml ;;
 *)

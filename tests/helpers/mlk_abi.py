@@ -114,7 +114,7 @@ def scaled(value: int, multiplier: int, shift: int) -> int:
 
 
 def image(
-    program: bytes,
+    code: bytes,
     n_in: int,
     knobs: int,
     choices: list[list[int]] | None = None,
@@ -123,7 +123,6 @@ def image(
     **changes: int,
 ) -> bytes:
     """A struct mlk_image with all that belongs to it; `changes` spoil its header."""
-    head = 1 if choices is not None else 2
     scales = scales or ((0, 1, 0),) * n_in
     body = b"".join(struct.pack("<qiI", *scale) for scale in scales)
     for choice in choices or ():
@@ -139,16 +138,16 @@ def image(
         "id": 1,
         "n_features": n_in,
         "n_knobs": knobs,
-        "head": head,
+        "head": 1 if choices is not None else 2,
         "n_choices": len(choices or ()),
         "reserved": 0,
         "reserved2": 0,
     }
     at = (fields["header_bytes"] + len(body) + 15) // 16 * 16
     body = body.ljust(at - fields["header_bytes"], b"\0")
-    fields.update(program=at, total_bytes=at + len(program))
+    fields.update(program=at, total_bytes=at + len(code))
     fields.update(changes)
-    return struct.pack("<IHHIIQ6I", *fields.values()) + body + program
+    return struct.pack("<IHHIIQ6I", *fields.values()) + body + code
 
 
 def program_of(model: bytes) -> bytes:
