@@ -214,10 +214,13 @@ static int mlk_ioctl_info(struct mlk_reader *reader, void __user *to)
 	return copy_to_user(to, &info, sizeof(info)) ? -EFAULT : 0;
 }
 
-static int mlk_ioctl_owner(struct mlk_reader *reader, const u32 __user *from)
+static int mlk_ioctl_owner(struct file *file, const u32 __user *from)
 {
+	struct mlk_reader *reader = file->private_data;
 	u32 take;
 
+	if (!(file->f_mode & FMODE_WRITE))
+		return -EPERM;
 	if (get_user(take, from))
 		return -EFAULT;
 	if (take > 1)
@@ -314,7 +317,7 @@ static long mlk_ioctl(struct file *file, unsigned int command,
 	case MLK_IOC_INFO:
 		return mlk_ioctl_info(reader, arg);
 	case MLK_IOC_OWNER:
-		return mlk_ioctl_owner(reader, arg);
+		return mlk_ioctl_owner(file, arg);
 	case MLK_IOC_HEARTBEAT:
 		return mlk_owner_beat(reader->model, reader);
 	case MLK_IOC_WAIT:

@@ -659,9 +659,13 @@ static ssize_t mlk_attr_store(struct kobject *kobj, struct attribute *attr,
 			      const char *buf, size_t n)
 {
 	const struct mlk_attr *file = container_of(attr, struct mlk_attr, attr);
-	int err = file->store ? file->store(mlk_model_of(kobj), file, buf) :
-				-EIO;
+	int err = -EIO;
 
+	/* a zero in the middle would end a word too early */
+	if (strnlen(buf, n) != n)
+		err = -EINVAL;
+	else if (file->store)
+		err = file->store(mlk_model_of(kobj), file, buf);
 	return err ? err : n;
 }
 

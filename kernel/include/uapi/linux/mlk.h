@@ -252,7 +252,10 @@ struct mlk_load {
 
 /* Any descriptor: what the model is and does */
 #define MLK_IOC_INFO _IOR(MLK_IOC, 0, struct mlk_info)
-/* 1: become the owner, EBUSY if there is one; 0: stop to be it */
+/*
+ * 1: become the owner, EBUSY if there is one; 0: stop to be it. EPERM if the
+ * descriptor is not open for writing.
+ */
 #define MLK_IOC_OWNER _IOW(MLK_IOC, 1, __u32)
 /* Owner: still alive */
 #define MLK_IOC_HEARTBEAT _IO(MLK_IOC, 2)
