@@ -40,4 +40,12 @@ case $kind in
 	;;
 esac
 make -s -C "$KDIR" M="$build" -j"${JOBS:-$(nproc)}" "${arguments[@]}" "$@" modules >&2
+case $kind in
+stock | stock-new | x86-debug)
+	# for the test of 32-bit user space; needs no 32-bit headers or libraries
+	gcc -m32 -O2 -static -nostdlib -fno-pie -no-pie -fno-stack-protector \
+		-isystem "$top/kernel/include/uapi" -isystem "/usr/include/$(gcc -print-multiarch)" \
+		-o "$build/user32" "$top/tests/guest/user32.c"
+	;;
+esac
 echo "$build"

@@ -108,9 +108,15 @@ def numbers(line: str) -> list[int]:
 
 
 def scaled(value: int, multiplier: int, shift: int) -> int:
-    """mlk_image's linear map, from its description."""
-    size = min(abs(value), 2**32 - 1)
-    result = (size * multiplier + (1 << shift >> 1)) >> shift
+    """struct mlk_scale's linear map, from its description."""
+    value = max(-(1 << 63), min((1 << 63) - 1, value))
+    size = abs(value)
+    excess = max(size.bit_length() - 32, 0)
+    if excess > shift:
+        result = (1 << 63) - 1
+    else:
+        shift -= excess
+        result = ((size >> excess) * multiplier + (1 << shift >> 1)) >> shift
     return -result if value < 0 else result
 
 
@@ -182,17 +188,14 @@ class Proxy:
         return self.number(f"stats/{name}")
 
     def to(self, state: str) -> None:
-        """Go to a state from "created" or "stopped"."""
-        for word, reached in (
-            ("init", "initialized"),
-            ("start", "started"),
-            ("run", "running"),
-            ("stop", "stopped"),
-        ):
-            if self["state"] == state:
-                return
+        """Go to a state that is not behind."""
+        way = ("created", "initialized", "started", "running", "stopped")
+        words = ("init", "start", "run", "stop")
+        if state == "initialized" and self["state"] == "stopped":
+            self["control"] = "init"
+        for word in words[way.index(self["state"]) : way.index(state)]:
             self["control"] = word
-            assert self["state"] == reached
+        assert self["state"] == state
 
     def learn(self, mode: str = "recommendation", holdout: int = 0) -> None:
         """Run in a mode."""

@@ -1,26 +1,17 @@
 # SPDX-License-Identifier: MIT
 """The modules and one registered model, for tests that run in a guest."""
 
-import contextlib
 import os
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from helpers.guest import forget, insmod, rmmod
 from helpers.mlk_abi import SYS, Device, Proxy, client
 
-MODULES = Path(os.environ["GUEST_MODULES"])
-
-
-def insmod(name: str, *parameters: str) -> None:
-    """Load a module of this tree."""
-    (path,) = MODULES.rglob(f"{name}.ko")
-    subprocess.run(["insmod", path, *parameters], check=True)
-
-
-def rmmod(name: str) -> None:
-    subprocess.run(["rmmod", name], check=True)
+# User-Mode Linux has no 32-bit programs
+collect_ignore = (
+    ["test_32bit.py"] if os.environ.get("GUEST_KIND", "").startswith("uml") else []
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,13 +22,6 @@ def _modules() -> Iterator[None]:
     rmmod("mlk_guest")
     rmmod("mlk")
     assert not SYS.exists()
-
-
-def forget() -> None:
-    """Whatever a failed test has left."""
-    client("refuse 0")
-    with contextlib.suppress(FileNotFoundError):
-        client("unregister")
 
 
 @pytest.fixture

@@ -141,9 +141,9 @@ def test_the_owner_steps_back(running: Proxy) -> None:
 
 def test_kill_at_random_points(running: Proxy) -> None:
     """Whatever it was doing: a write, an ioctl, between the two."""
-    for turn in range(10):
+    for turn in range(5):
         owner = Owner(running, every=0.0)
-        time.sleep(0.003 * turn)
+        time.sleep(0.005 * turn)
         start = time.monotonic()
         owner.process.kill()
         is_back(running, "owner", start)

@@ -228,7 +228,7 @@ def test_promotion_and_demotion_by_score(proxy: Proxy, owner: Device) -> None:
     assert proxy["mode"] == "recommendation"
     assert proxy.number("score/comparisons") > before
     until("collaboration", "rounds 10 1000 950")
-    assert proxy["score/gain_permil"] == "-50"
+    assert -100 <= proxy.number("score/gain_permil") < -20
     until("learning", "rounds 10 1000 950")
     assert proxy["reason"] == "score"
     # the default's scores alone promote nothing

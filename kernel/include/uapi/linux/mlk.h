@@ -295,8 +295,7 @@ enum mlk_head {
  * @multiplier: 0 to 2^31 - 1
  * @shift: 0 to 62
  *
- * With scaled(x) = sign(x) * floor((min(|x|, 2^32 - 1) * multiplier + half) /
- * 2^shift), half = 2^shift / 2 rounded down: input q = clamp(zero_point +
+ * With scaled(x) = sign(x) * floor((|x| * multiplier + half) / 2^shift), half = 2^shift / 2 rounded down: input q = clamp(zero_point +
  * scaled(feature - offset), -128, 127), knob = offset + scaled(q - zero_point),
  * moved to the nearest value that the knob can have. Zero points are those of
  * the program's tensors. An |x| of more than 32 bits loses its lowest bits and
