@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The modules and one registered model, for tests that run in a guest."""
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -32,10 +33,17 @@ def _modules() -> Iterator[None]:
     assert not SYS.exists()
 
 
+def forget() -> None:
+    """Whatever a failed test has left."""
+    client("refuse 0")
+    with contextlib.suppress(FileNotFoundError):
+        client("unregister")
+
+
 @pytest.fixture
 def proxy() -> Iterator[Proxy]:
     """A model of 4 features and 2 knobs with a ring of 64 records."""
-    client("refuse 0")
+    forget()
     client("register guest0 4 2 64")
     yield Proxy()
     client("unregister")
