@@ -293,13 +293,15 @@ err_folder:
  *
  * Context: process; may sleep; not from a callback of mlk.
  * Return: the model; or ERR_PTR: -EINVAL the description is wrong, -EEXIST
- * there is a model of that name, -ENOMEM.
+ * there is a model of that name, -ENODEV mlk is not there yet, -ENOMEM.
  */
 struct mlk_model *mlk_register(const struct mlk_desc *desc)
 {
 	struct mlk_model *model;
 	int err;
 
+	if (!mlk_kset)
+		return ERR_PTR(-ENODEV);
 	if (!mlk_desc_ok(desc))
 		return ERR_PTR(-EINVAL);
 	model = mlk_model_new(desc);
@@ -408,7 +410,7 @@ static void __exit mlk_exit(void)
 	destroy_workqueue(mlk_wq);
 }
 
-module_init(mlk_init);
+subsys_initcall(mlk_init); /* before its clients, where all is built in */
 module_exit(mlk_exit);
 
 MODULE_DESCRIPTION("Models that advise kernel subsystems");
