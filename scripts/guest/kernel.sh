@@ -13,6 +13,8 @@
 #   x86-debug                x86-64 SMP with every checker, for QEMU
 #   stock, stock-new         Debian's own 6.1 and the newest that apt has
 #   stock-arm64              Debian's 6.1 for arm64: headers, to build with a cross compiler
+#   x86-clang                no more than what modules need, configured for clang
+#   source                   Debian's source alone, with checkpatch
 #
 # Nothing is installed: packages are fetched by name and unpacked. They are kept in
 # PYMLK_CACHE (default: $XDG_CACHE_HOME/pymlk/kernels), one folder for each version,
@@ -68,7 +70,6 @@ unpack() {
 
 # The source of Debian's kernel, without what no configuration here compiles.
 linux_source() {
-	tree=$cache/$source-$version
 	[ -e "$tree/.complete" ] && return
 	say "unpacking $source $version"
 	rm -rf "$tree"
@@ -85,12 +86,17 @@ linux_source() {
 	touch "$tree/.complete"
 }
 
+source=linux-source-6.1
+find_source() {
+	version=$(candidate $source) || die "apt knows no $source (apt-get update?)"
+	tree=$cache/$source-$version
+}
+
 # build ARCH IMAGE TARGETS FRAGMENT...: from tinyconfig and these fragments
 build() {
 	arch=$1 image=$2 targets=$3
 	shift 3
-	source=linux-source-6.1
-	version=$(candidate $source) || die "apt knows no $source (apt-get update?)"
+	find_source
 	key=$(cat "$@" <(echo "$arch $version $(gcc -dumpfullversion)") | sha256sum | cut -c1-10)
 	out=$cache/$kind-${version%%-*}-$key
 	[ -e "$out/.complete" ] && return
@@ -99,14 +105,14 @@ build() {
 	say "building $kind of $source $version once, in $out"
 	rm -rf "$out"
 	mkdir -p "$out/kdir"
-	make=(make -s -C "$tree" O="$out/kdir" ARCH="$arch" KBUILD_BUILD_TIMESTAMP=2025-01-01
+	make=(make -s -C "$tree" O="$out/kdir" ARCH="$arch" LLVM="$llvm" KBUILD_BUILD_TIMESTAMP=2025-01-01
 		KBUILD_BUILD_USER=mlk KBUILD_BUILD_HOST=mlk)
 	quietly "${make[@]}" tinyconfig
 	(cd "$out/kdir" && quietly "$tree/scripts/kconfig/merge_config.sh" -m -O . .config "$@")
 	quietly "${make[@]}" olddefconfig
 	# shellcheck disable=SC2086 # a list of words
 	quietly "${make[@]}" -j"$jobs" $targets
-	ln -s "kdir/$image" "$out/image"
+	[ -z "$image" ] || ln -s "kdir/$image" "$out/image"
 	touch "$out/.complete"
 }
 
@@ -151,11 +157,22 @@ command -v apt-get >/dev/null || die "kernels are made from Debian's packages: n
 mkdir -p "$cache"
 exec 9>"$cache/.lock-$kind"
 flock 9
+llvm=
 log=$cache/$kind.log
 : >"$log"
 apt=(-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=)
 case $kind in
 uml-debug) build um linux all "$here/guest.config" "$here/debug.config" ;;
+x86-clang)
+	"$top/scripts/bootstrap.sh" need clang clang ld.lld lld llvm-ar llvm
+	llvm=1
+	build x86_64 "" modules_prepare "$here/guest.config" "$here/x86.config"
+	;;
+source)
+	find_source
+	linux_source
+	out=$tree
+	;;
 uml-fast) build um linux all "$here/guest.config" ;;
 x86-debug)
 	build x86_64 arch/x86/boot/bzImage "bzImage modules" \

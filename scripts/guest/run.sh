@@ -84,7 +84,7 @@ in_qemu() {
 # Whatever a kernel says when something is wrong; before the command it is not ours.
 kernel_faults() {
 	sed -n '/^GUEST: start/,$p' "$out/console.log" | grep -nE -A 40 \
-		'BUG:|WARNING:|Oops|KASAN|UBSAN|Kernel panic|general protection|INFO: (task|possible|rcu|trying)|possible .* detected|suspicious RCU|unreferenced object|corruption|ODEBUG|refcount_t|scheduling while atomic|DEBUG_LOCKS|soft lockup|self-detected stall|Call Trace'
+		'BUG:|WARNING:|Oops|KASAN|UBSAN|Kernel panic|general protection|INFO: (task|possible|rcu|trying)|possible .* detected|suspicious RCU|unreferenced object|corruption|ODEBUG|refcount_t|scheduling while atomic|DEBUG_LOCKS|soft lockup|self-detected stall'
 }
 
 kernel=$("$here/kernel.sh" "$kind")

@@ -14,8 +14,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pymlk.compile import compile_model
-
 SYS = Path("/sys/kernel/mlk")
 DEV = Path("/dev/mlk")
 CLIENT = Path("/sys/kernel/debug/mlk_guest")
@@ -159,6 +157,9 @@ def image(
 
 def program_of(model: bytes) -> bytes:
     """A ``.tflite`` as a program."""
+    # not every process that talks to a model needs the compiler
+    from pymlk.compile import compile_model
+
     return bytes(compile_model(model))
 
 
