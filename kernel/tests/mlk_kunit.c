@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * KUnit suites of mlk.ko, part of the module itself so that they reach what it
- * does not export; built with CONFIG_MLK_KUNIT_TEST.
+ * does not export; built with CONFIG_MLK_KUNIT_TEST. mlk_kunit_run.ko runs them:
+ * KUnit runs a module's own suites before the module is initialised.
  */
 #include <kunit/test.h>
+#include <linux/export.h>
 #include <linux/limits.h>
 #include <linux/slab.h>
 #include <linux/time64.h>
@@ -11,6 +13,7 @@
 
 #include "../engine/mlk_engine.h"
 #include "../mlk_core.h"
+#include "mlk_kunit.h"
 #include "mlk_vectors.h"
 
 static const struct mlk_feature features[] = {
@@ -38,7 +41,7 @@ static int model_init(struct kunit *test)
 {
 	struct mlk_model *model = mlk_register(&desc);
 
-	KUNIT_ASSERT_FALSE(test, IS_ERR(model));
+	KUNIT_ASSERT_EQ(test, PTR_ERR_OR_ZERO(model), 0);
 	test->priv = model;
 	return 0;
 }
@@ -125,10 +128,11 @@ static struct kunit_case ring_cases[] = {
 	{}
 };
 
-static struct kunit_suite ring_suite = {
+struct kunit_suite mlk_ring_suite = {
 	.name = "mlk_ring",
 	.test_cases = ring_cases,
 };
+EXPORT_SYMBOL_GPL(mlk_ring_suite);
 
 /* guard */
 
@@ -211,12 +215,13 @@ static struct kunit_case guard_cases[] = {
 	{}
 };
 
-static struct kunit_suite guard_suite = {
+struct kunit_suite mlk_guard_suite = {
 	.name = "mlk_guard",
 	.init = model_init,
 	.exit = model_exit,
 	.test_cases = guard_cases,
 };
+EXPORT_SYMBOL_GPL(mlk_guard_suite);
 
 /* states and modes */
 
@@ -349,12 +354,13 @@ static struct kunit_case mode_cases[] = {
 	{}
 };
 
-static struct kunit_suite mode_suite = {
+struct kunit_suite mlk_mode_suite = {
 	.name = "mlk_mode",
 	.init = model_init,
 	.exit = model_exit,
 	.test_cases = mode_cases,
 };
+EXPORT_SYMBOL_GPL(mlk_mode_suite);
 
 /* verifier and engine */
 
@@ -464,20 +470,19 @@ static struct kunit_case verifier_cases[] = {
 	{}
 };
 
-static struct kunit_suite verifier_suite = {
+struct kunit_suite mlk_verifier_suite = {
 	.name = "mlk_verifier",
 	.test_cases = verifier_cases,
 };
+EXPORT_SYMBOL_GPL(mlk_verifier_suite);
 
 static struct kunit_case engine_cases[] = {
 	KUNIT_CASE(engine_gives_the_same_bytes),
 	{}
 };
 
-static struct kunit_suite engine_suite = {
+struct kunit_suite mlk_engine_suite = {
 	.name = "mlk_engine",
 	.test_cases = engine_cases,
 };
-
-kunit_test_suites(&ring_suite, &guard_suite, &mode_suite, &verifier_suite,
-		  &engine_suite);
+EXPORT_SYMBOL_GPL(mlk_engine_suite);

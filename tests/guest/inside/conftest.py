@@ -8,10 +8,16 @@ import pytest
 from helpers.guest import forget, insmod, rmmod
 from helpers.mlk_abi import SYS, Device, Proxy, client
 
-# User-Mode Linux has no 32-bit programs
-collect_ignore = (
-    ["test_32bit.py"] if os.environ.get("GUEST_KIND", "").startswith("uml") else []
-)
+KIND = os.environ["GUEST_KIND"]
+# User-Mode Linux has no 32-bit programs; KUnit is in kernels for debugging
+collect_ignore = [
+    name
+    for name, there in (
+        ("test_32bit.py", not KIND.startswith("uml")),
+        ("test_kunit.py", KIND.endswith("debug")),
+    )
+    if not there
+]
 
 
 @pytest.fixture(scope="session", autouse=True)
