@@ -106,7 +106,7 @@ def numbers(line: str) -> list[int]:
 
 
 def scaled(value: int, multiplier: int, shift: int) -> int:
-    """struct mlk_scale's linear map, from its description."""
+    """Struct mlk_scale's linear map, from its description."""
     value = max(-(1 << 63), min((1 << 63) - 1, value))
     size = abs(value)
     excess = max(size.bit_length() - 32, 0)
