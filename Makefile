@@ -165,7 +165,7 @@ $(STAMPS)/tests: $(STAMPS)/venv $(STAMPS)/kconfig tests/requirements.txt
 	$(call say,pip    test requirements)
 	@scripts/bootstrap.sh need ip iproute2 strace strace losetup mount clang clang \
 		g++ g++ aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu \
-		arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf
+		arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf sparse sparse
 	@$(PIP) install -r tests/requirements.txt
 	@touch $@
 
