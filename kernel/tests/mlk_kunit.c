@@ -122,11 +122,9 @@ static void ring_keeps_the_newest(struct kunit *test)
 	mlk_ring_destroy(&ring);
 }
 
-static struct kunit_case ring_cases[] = {
-	KUNIT_CASE(ring_sizes),
-	KUNIT_CASE(ring_keeps_the_newest),
-	{}
-};
+static struct kunit_case ring_cases[] = { KUNIT_CASE(ring_sizes),
+					  KUNIT_CASE(ring_keeps_the_newest),
+					  {} };
 
 struct kunit_suite mlk_ring_suite = {
 	.name = "mlk_ring",
@@ -139,7 +137,9 @@ EXPORT_SYMBOL_GPL(mlk_ring_suite);
 static void guard_possible_values(struct kunit *test)
 {
 	static const struct mlk_knob wide = {
-		.min = S64_MIN / 2, .max = S64_MAX / 2, .step = 1,
+		.min = S64_MIN / 2,
+		.max = S64_MAX / 2,
+		.step = 1,
 	};
 	s64 value, nearest;
 
@@ -209,11 +209,9 @@ static void guard_verdicts(struct kunit *test)
 			MLK_VERDICT_STALE);
 }
 
-static struct kunit_case guard_cases[] = {
-	KUNIT_CASE(guard_possible_values),
-	KUNIT_CASE(guard_verdicts),
-	{}
-};
+static struct kunit_case guard_cases[] = { KUNIT_CASE(guard_possible_values),
+					   KUNIT_CASE(guard_verdicts),
+					   {} };
 
 struct kunit_suite mlk_guard_suite = {
 	.name = "mlk_guard",
@@ -299,8 +297,9 @@ static int mode_after(struct kunit *test, s64 model_score, s64 default_score)
 
 	for (i = 0; i < 10000 && model->score.comparisons == before; i++) {
 		mlk_decide(model, 0, NULL, &d);
-		mlk_report(model, &d, d.arm == MLK_ARM_MODEL ? model_score :
-							       default_score);
+		mlk_report(model, &d,
+			   d.arm == MLK_ARM_MODEL ? model_score :
+						    default_score);
 	}
 	KUNIT_EXPECT_EQ(test, model->score.comparisons, before + 1);
 	flush_work(&model->work);
@@ -413,17 +412,20 @@ static void verifier_keeps_the_budget(struct kunit *test)
 		const struct mlk_header *h = (const void *)v->program;
 		struct mlk_limits limits = { h->arena_bytes, h->macs };
 
-		KUNIT_EXPECT_EQ(test, mlk_program_verify(h, v->bytes, &limits,
-							 NULL), 0);
+		KUNIT_EXPECT_EQ(test,
+				mlk_program_verify(h, v->bytes, &limits, NULL),
+				0);
 		limits.arena_bytes--;
-		KUNIT_EXPECT_EQ(test, mlk_program_verify(h, v->bytes, &limits,
-							 NULL), -ENOSPC);
+		KUNIT_EXPECT_EQ(test,
+				mlk_program_verify(h, v->bytes, &limits, NULL),
+				-ENOSPC);
 		if (!h->macs)
 			continue;
 		limits.arena_bytes++;
 		limits.macs--;
-		KUNIT_EXPECT_EQ(test, mlk_program_verify(h, v->bytes, &limits,
-							 NULL), -E2BIG);
+		KUNIT_EXPECT_EQ(test,
+				mlk_program_verify(h, v->bytes, &limits, NULL),
+				-E2BIG);
 	}
 }
 
@@ -451,12 +453,12 @@ static void engine_gives_the_same_bytes(struct kunit *test)
 		for (k = 0; k < h->n_outputs; k++) {
 			const struct mlk_tensor *t = mlk_output_at(h, k);
 			const u8 *from = t->flags & MLK_TENSOR_CONST ?
-						 v->program : arena;
+						 v->program :
+						 arena;
 
-			KUNIT_EXPECT_EQ_MSG(test,
-					    memcmp(from + t->offset, out,
-						   t->bytes),
-					    0, "%s output %u", v->name, k);
+			KUNIT_EXPECT_EQ_MSG(
+				test, memcmp(from + t->offset, out, t->bytes),
+				0, "%s output %u", v->name, k);
 			out += t->bytes;
 		}
 		vfree(arena);
@@ -477,8 +479,7 @@ struct kunit_suite mlk_verifier_suite = {
 EXPORT_SYMBOL_GPL(mlk_verifier_suite);
 
 static struct kunit_case engine_cases[] = {
-	KUNIT_CASE(engine_gives_the_same_bytes),
-	{}
+	KUNIT_CASE(engine_gives_the_same_bytes), {}
 };
 
 struct kunit_suite mlk_engine_suite = {

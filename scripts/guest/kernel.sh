@@ -15,6 +15,7 @@
 #   stock-arm64              Debian's 6.1 for arm64: headers, to build with a cross compiler
 #   x86-clang                no more than what modules need, configured for clang
 #   source                   Debian's source alone, with checkpatch
+#   busybox                  no kernel, but what its initial ramdisk has: bin/busybox
 #
 # Nothing is installed: packages are fetched by name and unpacked. They are kept in
 # PYMLK_CACHE (default: $XDG_CACHE_HOME/pymlk/kernels), one folder for each version,
@@ -167,6 +168,10 @@ x86-clang)
 	"$top/scripts/bootstrap.sh" need clang clang ld.lld lld llvm-ar llvm
 	llvm=1
 	build x86_64 "" modules_prepare "$here/guest.config" "$here/x86.config"
+	;;
+busybox)
+	out=$cache/busybox
+	[ -e "$out/bin/busybox" ] || unpack "$out" busybox-static
 	;;
 source)
 	find_source

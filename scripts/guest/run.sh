@@ -25,11 +25,7 @@ shift 2
 initrd() {
 	dir=$(mktemp -d)
 	mkdir -p "$dir"/{bin,dev,proc,root,modules}
-	cp "$(command -v busybox)" "$dir/bin/busybox"
-	ldd "$dir/bin/busybox" >/dev/null 2>&1 && {
-		echo "error: busybox is not static (apt-get install busybox-static)" >&2
-		exit 1
-	}
+	cp "$("$here/kernel.sh" busybox)/bin/busybox" "$dir/bin/busybox"
 	number=100
 	if [ -d "$kernel/root" ]; then
 		for module in virtio_pci 9pnet_virtio 9p virtio_rng; do
@@ -106,8 +102,7 @@ append="loglevel=5 panic=-1 kasan_multi_shot guest.out=$out ${GUEST_ARGS:-}"
 case $kind in
 uml-*) in_uml ;;
 *)
-	"$top/scripts/bootstrap.sh" need qemu-system-x86_64 qemu-system-x86 \
-		busybox busybox-static cpio cpio
+	"$top/scripts/bootstrap.sh" need qemu-system-x86_64 qemu-system-x86 cpio cpio
 	release=$(basename "$(readlink "$kernel/image")")
 	release=${release#vmlinuz-}
 	in_qemu

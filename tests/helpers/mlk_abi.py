@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 SYS = Path("/sys/kernel/mlk")
 DEV = Path("/dev/mlk")
 CLIENT = Path("/sys/kernel/debug/mlk_guest")
@@ -84,13 +86,10 @@ MODE = ioc(1, 5, 4)
 @contextlib.contextmanager
 def refused(*errors: int) -> Iterator[None]:
     """What is inside must fail with one of these errors."""
-    names = [errno.errorcode[error] for error in errors]
-    try:
+    with pytest.raises(OSError) as found:  # noqa: PT011 - its number is looked at
         yield
-    except OSError as error:
-        assert errno.errorcode[error.errno] in names
-    else:
-        raise AssertionError(f"not refused with {' or '.join(names)}")
+    names = [errno.errorcode[error] for error in errors]
+    assert errno.errorcode[found.value.errno] in names
 
 
 def client(line: str) -> list[str]:
@@ -106,7 +105,7 @@ def numbers(line: str) -> list[int]:
 
 
 def scaled(value: int, multiplier: int, shift: int) -> int:
-    """struct mlk_scale's linear map, from its description."""
+    """Struct mlk_scale's linear map, from its description."""
     value = max(-(1 << 63), min((1 << 63) - 1, value))
     size = abs(value)
     excess = max(size.bit_length() - 32, 0)

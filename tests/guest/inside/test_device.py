@@ -168,7 +168,11 @@ def test_mappings_are_for_reading(proxy: Proxy, device: Device) -> None:
             mmap.mmap(device.handle, bad, mmap.MAP_SHARED, mmap.PROT_READ)
     with refused(errno.EINVAL, errno.ENXIO):
         mmap.mmap(
-            device.handle, mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ, offset=1 << 40
+            device.handle,
+            mmap.PAGESIZE,
+            mmap.MAP_SHARED,
+            mmap.PROT_READ,
+            offset=1 << 40,
         )
     os.close(handle)
 
@@ -386,7 +390,10 @@ def test_who_waits_is_woken_when_the_model_goes() -> None:
     devices = [Device(proxy) for _ in range(2)]
     threads = [
         threading.Thread(target=end, args=(call,))
-        for call in (lambda: devices[0].wait(9, -1), lambda: os.read(devices[1].handle, 4096))
+        for call in (
+            lambda: devices[0].wait(9, -1),
+            lambda: os.read(devices[1].handle, 4096),
+        )
     ]
     for thread in threads:
         thread.start()

@@ -15,7 +15,6 @@ import random
 import select
 import signal
 import subprocess
-
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -286,7 +285,9 @@ def test_hostile_writers(proxy: Proxy) -> None:
             for _ in range(4):
                 with contextlib.suppress(OSError):
                     if rng.random() < 0.5:
-                        os.pwrite(handle, hostile_words(rng), rng.choice((0, 0, 1, 4096)))
+                        os.pwrite(
+                            handle, hostile_words(rng), rng.choice((0, 0, 1, 4096))
+                        )
                     else:
                         os.pread(handle, 1 << 16, rng.choice((0, 1, 4095, 1 << 40)))
         finally:
@@ -304,14 +305,18 @@ def test_hostile_writers(proxy: Proxy) -> None:
                     if rng.random() < 0.3:
                         fcntl.ioctl(device.handle, request, rng.getrandbits(47))
                     else:
-                        fcntl.ioctl(device.handle, request, bytearray(rng.randbytes(256)))
+                        fcntl.ioctl(
+                            device.handle, request, bytearray(rng.randbytes(256))
+                        )
 
     def writes(rng: random.Random) -> None:
         with Device(proxy) as device:
             with contextlib.suppress(OSError):
                 device.own()
             for _ in range(20):
-                good = bytearray(recommendation(rng.randint(1, 1024) * 4, rng.randint(-100, 100)))
+                good = bytearray(
+                    recommendation(rng.randint(1, 1024) * 4, rng.randint(-100, 100))
+                )
                 if rng.random() < 0.5:
                     good[rng.randrange(len(good))] = rng.randrange(256)
                 with contextlib.suppress(OSError):
@@ -344,7 +349,12 @@ def test_hostile_writers(proxy: Proxy) -> None:
     pids = [hammer(seed, work) for seed, work in enumerate(works)]
     time.sleep(HAMMER)
     end(*pids)
-    print({path.name: path.read_text().strip() for path in (proxy.path / "stats").iterdir()})
+    print(
+        {
+            path.name: path.read_text().strip()
+            for path in (proxy.path / "stats").iterdir()
+        }
+    )
     client("unregister")
     client("register guest0 4 2 64")
     proxy.learn()
@@ -356,8 +366,9 @@ def test_lockdep_is_still_looking() -> None:
     """Its first complaint would have switched it off."""
     stats = Path("/proc/lockdep_stats")
     if stats.exists():
-        (line,) = (line for line in stats.read_text().split("\n") if "debug_locks" in line)
+        (line,) = (
+            line for line in stats.read_text().split("\n") if "debug_locks" in line
+        )
         assert line.split() == ["debug_locks:", "1"]
     else:
         assert "debug" not in os.environ["GUEST_KIND"]
-

@@ -347,4 +347,6 @@ def test_a_change_is_a_trace_event(proxy: Proxy, owner: Device) -> None:
     names = {path.name for path in (tracing / "events" / "mlk").iterdir()}
     for event in ("mlk_mode", "mlk_recommendation", "mlk_decision"):
         assert event in names
-        assert any(f"{event}:" in line and "guest0" in line for line in text.split("\n"))
+        assert any(
+            f"{event}:" in line and "guest0" in line for line in text.split("\n")
+        )

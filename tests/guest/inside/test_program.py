@@ -5,7 +5,6 @@ import errno
 import os
 import random
 import threading
-from collections.abc import Iterator
 
 import pytest
 from helpers.mlk_abi import (
@@ -57,9 +56,9 @@ def run(program: bytes, row: list[int]) -> list[int]:
 
 
 @pytest.fixture
-def running(proxy: Proxy) -> Iterator[Proxy]:
+def running(proxy: Proxy) -> Proxy:
     proxy.learn()
-    yield proxy
+    return proxy
 
 
 def rows(count: int = 200) -> list[list[int]]:

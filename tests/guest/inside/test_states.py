@@ -44,7 +44,9 @@ def test_each_command_in_each_state(proxy: Proxy, state: str, command: str) -> N
         assert proxy["state"] == after
 
 
-@pytest.mark.parametrize(("command", "state"), [("init", "created"), ("start", "initialized")])
+@pytest.mark.parametrize(
+    ("command", "state"), [("init", "created"), ("start", "initialized")]
+)
 def test_the_client_may_refuse(proxy: Proxy, command: str, state: str) -> None:
     proxy.to(state)
     client("refuse -12")
