@@ -96,13 +96,13 @@ static bool mlk_name_ok(const char *name)
 
 /* Has no feature or knob before number @i the same name? */
 #define mlk_is_new(item, i) \
-({ \
-	u32 __j; \
-	for (__j = 0; __j < (i); __j++) \
-		if (!strcmp((item)[__j].name, (item)[i].name)) \
-			break; \
-	__j == (i); \
-})
+	({ \
+		u32 __j; \
+		for (__j = 0; __j < (i); __j++) \
+			if (!strcmp((item)[__j].name, (item)[i].name)) \
+				break; \
+		__j == (i); \
+	})
 
 static bool mlk_features_ok(const struct mlk_desc *desc)
 {
@@ -218,9 +218,9 @@ static struct mlk_model *mlk_model_new(const struct mlk_desc *desc)
 	model->desc.records = desc->records ?: MLK_DEFAULT_RECORDS;
 	model->desc.max_macs = desc->max_macs ?: MLK_DEFAULT_MACS;
 	model->desc.max_arena_bytes = desc->max_arena_bytes ?:
-				      MLK_DEFAULT_ARENA;
+							      MLK_DEFAULT_ARENA;
 	model->desc.max_image_bytes = desc->max_image_bytes ?:
-				      MLK_DEFAULT_IMAGE;
+							      MLK_DEFAULT_IMAGE;
 	strscpy(model->subsystem, desc->subsystem, sizeof(model->subsystem));
 	strscpy(model->name, desc->name, sizeof(model->name));
 	model->options = options;
@@ -381,7 +381,8 @@ static int __init mlk_init(void)
 {
 	int err;
 
-	mlk_wq = alloc_workqueue("mlk", WQ_UNBOUND, 0);
+	mlk_wq = alloc_workqueue("mlk",
+				 WQ_UNBOUND | WQ_HIGHPRI | WQ_MEM_RECLAIM, 0);
 	if (!mlk_wq)
 		return -ENOMEM;
 	mlk_kset = kset_create_and_add("mlk", NULL, kernel_kobj);

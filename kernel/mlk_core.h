@@ -269,8 +269,7 @@ void mlk_stats_time(u32 *buckets, u64 ns);
 int mlk_image_load(struct mlk_model *model, void *image, u32 bytes);
 ssize_t mlk_image_write(struct mlk_model *model, struct file *file,
 			const char *buf, loff_t at, size_t n);
-ssize_t mlk_image_read(struct mlk_model *model, char *buf, loff_t at,
-		       size_t n);
+ssize_t mlk_image_read(struct mlk_model *model, char *buf, loff_t at, size_t n);
 bool mlk_image_answer(struct mlk_model *model, const s64 *features,
 		      struct mlk_answer *answer);
 void mlk_image_unload(struct mlk_model *model);

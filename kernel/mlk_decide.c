@@ -51,10 +51,12 @@ static enum mlk_arm mlk_draw_arm(struct mlk_model *model)
 	switch (model->mode) {
 	case MLK_COLLABORATION:
 		return mlk_draw(model, options->collaboration_permil) ?
-			       MLK_ARM_MODEL : MLK_ARM_DEFAULT;
+			       MLK_ARM_MODEL :
+			       MLK_ARM_DEFAULT;
 	case MLK_RECOMMENDATION:
 		return mlk_draw(model, options->holdout_permil) ?
-			       MLK_ARM_DEFAULT : MLK_ARM_MODEL;
+			       MLK_ARM_DEFAULT :
+			       MLK_ARM_MODEL;
 	default:
 		return MLK_ARM_DEFAULT;
 	}
@@ -99,7 +101,8 @@ static void mlk_decide_now(struct mlk_model *model,
 		mlk_guard_follow(model, d->advice, now);
 	for (i = 0; i < model->desc.n_knobs; i++) {
 		d->value[i] = d->arm == MLK_ARM_MODEL ?
-				      d->advice[i] : mlk_knob_at(model, i)->def;
+				      d->advice[i] :
+				      mlk_knob_at(model, i)->def;
 		model->limit[i].applied = d->value[i];
 	}
 	mlk_count_decision(&model->stats, d);
@@ -179,7 +182,8 @@ void __mlk_report(struct mlk_model *model, const struct mlk_decision *decision,
 	if (mlk_counts(model, decision))
 		mlk_score_add(model,
 			      decision->arm == MLK_ARM_MODEL ?
-				      &model->score.model : &model->score.def,
+				      &model->score.model :
+				      &model->score.def,
 			      score);
 	raw_spin_unlock_irqrestore(&model->lock, flags);
 	mlk_kick(model);

@@ -29,8 +29,8 @@ struct mlk_reader {
 static int mlk_open(struct inode *inode, struct file *file)
 {
 	/* the misc device stays while its lock is held, which it is here */
-	struct mlk_model *model = container_of(file->private_data,
-					       struct mlk_model, misc);
+	struct mlk_model *model =
+		container_of(file->private_data, struct mlk_model, misc);
 	struct mlk_reader *reader;
 
 	reader = kzalloc(sizeof(*reader), GFP_KERNEL);
@@ -107,6 +107,12 @@ static ssize_t mlk_read_records(struct mlk_reader *reader, char __user *to,
 	return done;
 }
 
+/* Is there a record, or will there never be one? */
+static bool mlk_come(const struct mlk_reader *reader)
+{
+	return mlk_readable(reader) || mlk_dead(reader->model);
+}
+
 static ssize_t mlk_read(struct file *file, char __user *to, size_t n,
 			loff_t *at)
 {
@@ -128,9 +134,7 @@ static ssize_t mlk_read(struct file *file, char __user *to, size_t n,
 			return done;
 		if (file->f_flags & O_NONBLOCK)
 			return -EAGAIN;
-		err = wait_event_interruptible(model->wait,
-					       mlk_readable(reader) ||
-						       mlk_dead(model));
+		err = wait_event_interruptible(model->wait, mlk_come(reader));
 		if (err)
 			return err;
 	}
@@ -231,6 +235,11 @@ static int mlk_ioctl_owner(struct file *file, const u32 __user *from)
 	return 0;
 }
 
+static bool mlk_beyond(const struct mlk_model *model, u64 seq)
+{
+	return mlk_ring_head(&model->ring) > seq || mlk_dead(model);
+}
+
 static int mlk_ioctl_wait(struct mlk_reader *reader,
 			  struct mlk_wait __user *arg)
 {
@@ -244,10 +253,11 @@ static int mlk_ioctl_wait(struct mlk_reader *reader,
 	if (wait.reserved)
 		return -EINVAL;
 	timeout = wait.timeout_ns < 0 ? KTIME_MAX : wait.timeout_ns;
-	err = wait_event_interruptible_hrtimeout(
-		model->wait,
-		mlk_ring_head(&model->ring) > wait.seq || mlk_dead(model),
-		timeout);
+	/* clang-format off */
+	err = wait_event_interruptible_hrtimeout(model->wait,
+						 mlk_beyond(model, wait.seq),
+						 timeout);
+	/* clang-format on */
 	if (mlk_dead(model))
 		return -ENODEV;
 	if (err)
@@ -279,8 +289,7 @@ static int mlk_ioctl_load(struct mlk_reader *reader,
 		return -EFAULT;
 	}
 	mutex_lock(&model->mutex);
-	err = mlk_dead(model) ? -ENODEV :
-	      model->owner != reader ? -EPERM : 0;
+	err = mlk_dead(model) ? -ENODEV : model->owner != reader ? -EPERM : 0;
 	if (!err)
 		err = mlk_image_load(model, image, load.bytes);
 	else

@@ -72,13 +72,14 @@ static enum mlk_verdict mlk_guard_knob(const struct mlk_knob *knob,
 	u64 interval = (u64)limit->interval_ms * NSEC_PER_MSEC;
 	s64 change = limit->change - limit->change % knob->step;
 	s64 bounded = clamp(*value, limit->low, limit->high);
-	enum mlk_verdict verdict =
-		bounded == *value ? MLK_VERDICT_GOOD : MLK_VERDICT_BOUNDED;
+	enum mlk_verdict verdict = bounded == *value ? MLK_VERDICT_GOOD :
+						       MLK_VERDICT_BOUNDED;
 
 	*value = bounded;
 	if (bounded == limit->last)
 		return verdict;
-	if (interval && limit->changed_ns && now - limit->changed_ns < interval) {
+	if (interval && limit->changed_ns &&
+	    now - limit->changed_ns < interval) {
 		*value = limit->last;
 		return MLK_VERDICT_RATE;
 	}
@@ -107,9 +108,9 @@ enum mlk_verdict mlk_guard_judge(struct mlk_model *model,
 	if (worst >= MLK_VERDICT_NONE)
 		return worst;
 	for (i = 0; i < model->desc.n_knobs; i++)
-		worst = max(worst, mlk_guard_knob(mlk_knob_at(model, i),
-						  &model->limit[i], now,
-						  &values[i]));
+		worst = max(worst,
+			    mlk_guard_knob(mlk_knob_at(model, i),
+					   &model->limit[i], now, &values[i]));
 	return worst;
 }
 

@@ -127,7 +127,8 @@ static int mlk_image_check(struct mlk_model *model, struct mlk_engine *engine,
 	if (image->program != ALIGN(end, MLK_DATA_ALIGN) ||
 	    image->program >= bytes ||
 	    memchr_inv((const u8 *)image + end, 0, image->program - end))
-		return mlk_refuse(model, -EINVAL, "program is not in its place");
+		return mlk_refuse(model, -EINVAL,
+				  "program is not in its place");
 
 	engine->in = tables;
 	tables += image->n_features * sizeof(*engine->in);
@@ -159,8 +160,7 @@ static bool mlk_borders_ok(const struct mlk_engine *engine)
 		 engine->output->bytes == outputs));
 }
 
-static int mlk_program_check(struct mlk_model *model,
-			     struct mlk_engine *engine)
+static int mlk_program_check(struct mlk_model *model, struct mlk_engine *engine)
 {
 	const struct mlk_image *image = engine->image;
 	u32 bytes = image->total_bytes - image->program;
@@ -194,13 +194,14 @@ static int mlk_program_check(struct mlk_model *model,
 static int mlk_engine_arenas(struct mlk_engine *engine)
 {
 	/* a power of 2 is aligned to itself, also by slab debugging */
-	size_t bytes = roundup_pow_of_two(max_t(
-		size_t, engine->program->arena_bytes, MLK_ARENA_ALIGN));
+	size_t least =
+		max_t(size_t, engine->program->arena_bytes, MLK_ARENA_ALIGN);
+	size_t bytes = roundup_pow_of_two(least);
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
-		engine->arena[cpu] = kvzalloc_node(bytes, GFP_KERNEL,
-						   cpu_to_node(cpu));
+		engine->arena[cpu] =
+			kvzalloc_node(bytes, GFP_KERNEL, cpu_to_node(cpu));
 		if (!engine->arena[cpu])
 			return -ENOMEM;
 		mlk_program_reset(engine->program, engine->arena[cpu]);
@@ -223,10 +224,11 @@ static int mlk_engine_prepare(struct mlk_model *model,
 /* Under the mutex: what is loaded from now on; waits for runs of the last. */
 static void mlk_engine_swap(struct mlk_model *model, struct mlk_engine *engine)
 {
-	struct mlk_engine *old = rcu_replace_pointer(
-		model->engine, engine, lockdep_is_held(&model->mutex));
+	struct mlk_engine *old;
 	unsigned long flags;
 
+	old = rcu_replace_pointer(model->engine, engine,
+				  lockdep_is_held(&model->mutex));
 	raw_spin_lock_irqsave(&model->lock, flags);
 	mlk_score_restart(model);
 	raw_spin_unlock_irqrestore(&model->lock, flags);
@@ -339,9 +341,10 @@ ssize_t mlk_image_write(struct mlk_model *model, struct file *file,
 /* Under the mutex. */
 ssize_t mlk_image_read(struct mlk_model *model, char *buf, loff_t at, size_t n)
 {
-	const struct mlk_engine *engine = rcu_dereference_protected(
-		model->engine, lockdep_is_held(&model->mutex));
+	const struct mlk_engine *engine;
 
+	engine = rcu_dereference_protected(model->engine,
+					   lockdep_is_held(&model->mutex));
 	if (!engine)
 		return 0;
 	return memory_read_from_buffer(buf, n, &at, engine->image,
@@ -423,10 +426,10 @@ static void mlk_read_answer(const struct mlk_model *model,
 	answer->confidence_permil = 1000;
 	for (k = 0; k < knobs; k++) {
 		const struct mlk_scale *scale = &engine->out[k];
-		s64 value = mlk_scaled_number(
-			scale, out[k] - engine->output->zero_point);
+		s32 q = out[k] - engine->output->zero_point;
+		s64 value = mlk_add_saturated(scale->offset,
+					      mlk_scaled_number(scale, q));
 
-		value = mlk_add_saturated(scale->offset, value);
 		answer->value[k] =
 			mlk_knob_nearest(mlk_knob_at(model, k), value);
 	}

@@ -9,6 +9,7 @@
 #include "mlk_core.h"
 #include "mlk_trace.h"
 
+/* counts the models that are in another mode than emergency */
 DEFINE_STATIC_KEY_FALSE(mlk_engaged);
 EXPORT_SYMBOL_GPL(mlk_engaged);
 
@@ -21,7 +22,7 @@ const char *const mlk_mode_words[] = {
 };
 
 const char *const mlk_why_words[] = {
-#define MLK_WHY_WORD(number, NAME, word) [number] = word,
+#define MLK_WHY_WORD(number, NAME, word) [(number)] = word,
 	MLK_WHYS(MLK_WHY_WORD)
 #undef MLK_WHY_WORD
 };

@@ -13,7 +13,7 @@
 #include "mlk_compat.h"
 #include "mlk_ring.h"
 
-#define MLK_MAX_RECORDS (1u << 20)
+#define MLK_MAX_RECORDS BIT(20)
 
 static struct mlk_record *mlk_ring_slot(const struct mlk_ring *ring, u64 seq)
 {
@@ -31,8 +31,8 @@ int mlk_ring_init(struct mlk_ring *ring, u32 records, u32 n_features,
 	raw_spin_lock_init(&ring->lock);
 	ring->record_bytes = sizeof(struct mlk_record) + values * sizeof(s64);
 	ring->mask = records - 1;
-	ring->bytes = PAGE_SIZE +
-		      PAGE_ALIGN((size_t)records * ring->record_bytes);
+	ring->bytes =
+		PAGE_SIZE + PAGE_ALIGN((size_t)records * ring->record_bytes);
 	ring->dataset = vmalloc_user(ring->bytes);
 	if (!ring->dataset)
 		return -ENOMEM;
@@ -71,7 +71,9 @@ u64 mlk_ring_write(struct mlk_ring *ring, u32 kind, const s64 *values, u32 n)
 	record->kind = kind;
 	record->n = n;
 	memcpy(record->value, values, n * sizeof(*values));
+	/* a reader that sees the number sees what is before it */
 	smp_store_release(&record->seq, seq);
+	/* and one that sees the head finds the number */
 	smp_store_release(&dataset->head, seq);
 	raw_spin_unlock_irqrestore(&ring->lock, flags);
 	return seq;
@@ -92,6 +94,7 @@ u64 mlk_ring_time(const struct mlk_ring *ring, u64 seq)
 	const struct mlk_record *record = mlk_ring_slot(ring, seq);
 	u64 time_ns;
 
+	/* pairs with mlk_ring_write() */
 	if (smp_load_acquire(&record->seq) != seq)
 		return 0;
 	time_ns = READ_ONCE(record->time_ns);
@@ -107,6 +110,7 @@ int mlk_ring_copy(const struct mlk_ring *ring, u64 seq, void __user *to)
 {
 	const struct mlk_record *record = mlk_ring_slot(ring, seq);
 
+	/* pairs with mlk_ring_write() */
 	if (smp_load_acquire(&record->seq) != seq)
 		return -ESTALE;
 	if (copy_to_user(to, record, ring->record_bytes))

@@ -38,6 +38,7 @@ int mlk_ring_mmap(const struct mlk_ring *ring, struct vm_area_struct *vma);
 
 static inline u64 mlk_ring_head(const struct mlk_ring *ring)
 {
+	/* pairs with mlk_ring_write() */
 	return smp_load_acquire(&ring->dataset->head);
 }
 

@@ -10,7 +10,7 @@
 #include "mlk_trace.h"
 
 /* Sums of 2^20 scores, and 1000 times a difference of means, fit in 63 bits. */
-#define MLK_MAX_SCORE (1LL << 42)
+#define MLK_MAX_SCORE ((s64)BIT_ULL(42))
 
 /* What was decided before does not count any more. */
 void mlk_score_restart(struct mlk_model *model)
@@ -54,8 +54,8 @@ void mlk_score_add(struct mlk_model *model, struct mlk_sum *sum, s64 value)
 	score->model_mean = div_s64(score->model.sum, score->model.n);
 	score->default_mean = div_s64(score->def.sum, score->def.n);
 	base = max_t(u64, abs(score->default_mean), 1);
-	score->gain_permil = div64_s64(
-		(score->model_mean - score->default_mean) * 1000, base);
+	score->gain_permil = score->model_mean - score->default_mean;
+	score->gain_permil = div64_s64(score->gain_permil * 1000, base);
 	score->comparisons++;
 	score->model = (struct mlk_sum){};
 	score->def = (struct mlk_sum){};

@@ -9,9 +9,9 @@
 #include "mlk_trace.h"
 
 const char *const mlk_state_words[] = {
-	[MLK_CREATED] = "created",	   [MLK_INITIALIZED] = "initialized",
-	[MLK_STARTED] = "started",	   [MLK_RUNNING] = "running",
-	[MLK_STOPPED] = "stopped",	   [MLK_DESTROYED] = "destroyed",
+	[MLK_CREATED] = "created",  [MLK_INITIALIZED] = "initialized",
+	[MLK_STARTED] = "started",  [MLK_RUNNING] = "running",
+	[MLK_STOPPED] = "stopped",  [MLK_DESTROYED] = "destroyed",
 	[MLK_DESTROYED + 1] = NULL,
 };
 

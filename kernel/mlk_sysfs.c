@@ -69,6 +69,7 @@ static ssize_t mlk_state_show(struct mlk_model *model,
 	return sysfs_emit(buf, "%s\n",
 			  mlk_state_words[READ_ONCE(model->state)]);
 }
+
 MLK_RO(state);
 
 static const char *const mlk_command_words[] = {
@@ -109,6 +110,7 @@ static int mlk_mode_store(struct mlk_model *model, const struct mlk_attr *attr,
 	mutex_unlock(&model->mutex);
 	return mode;
 }
+
 MLK_RW(mode);
 
 static ssize_t mlk_reason_show(struct mlk_model *model,
@@ -116,6 +118,7 @@ static ssize_t mlk_reason_show(struct mlk_model *model,
 {
 	return sysfs_emit(buf, "%s\n", mlk_why_words[READ_ONCE(model->why)]);
 }
+
 MLK_RO(reason);
 
 static ssize_t mlk_owner_show(struct mlk_model *model,
@@ -123,6 +126,7 @@ static ssize_t mlk_owner_show(struct mlk_model *model,
 {
 	return sysfs_emit(buf, "%d\n", READ_ONCE(model->owner_pid));
 }
+
 MLK_RO(owner);
 
 static ssize_t mlk_program_id_show(struct mlk_model *model,
@@ -130,6 +134,7 @@ static ssize_t mlk_program_id_show(struct mlk_model *model,
 {
 	return sysfs_emit(buf, "%llu\n", READ_ONCE(model->program_id));
 }
+
 MLK_RO(program_id);
 
 static ssize_t mlk_program_diag_show(struct mlk_model *model,
@@ -146,12 +151,13 @@ static ssize_t mlk_program_diag_show(struct mlk_model *model,
 	mutex_unlock(&model->mutex);
 	return n;
 }
+
 MLK_RO(program_diag);
 
 static struct attribute *mlk_model_attrs[] = {
-	&mlk_state_attr.attr,	   &mlk_control_attr.attr,
-	&mlk_mode_attr.attr,	   &mlk_reason_attr.attr,
-	&mlk_owner_attr.attr,	   &mlk_program_id_attr.attr,
+	&mlk_state_attr.attr,	     &mlk_control_attr.attr,
+	&mlk_mode_attr.attr,	     &mlk_reason_attr.attr,
+	&mlk_owner_attr.attr,	     &mlk_program_id_attr.attr,
 	&mlk_program_diag_attr.attr, NULL,
 };
 
@@ -223,7 +229,7 @@ static struct attribute *mlk_option_attrs[] = {
 #define MLK_OPTION_POINTER(name, from, to, def) &mlk_option_##name.attr,
 	MLK_OPTIONS(MLK_OPTION_POINTER)
 #undef MLK_OPTION_POINTER
-	NULL
+		NULL
 };
 
 static const struct attribute_group mlk_option_group = {
@@ -262,9 +268,12 @@ MLK_SCORE_ATTR(gain_permil, gain_permil, mlk_score_show);
 MLK_SCORE_ATTR(comparisons, comparisons, mlk_score_show);
 
 static struct attribute *mlk_score_attrs[] = {
-	&mlk_score_default_samples.attr, &mlk_score_model_samples.attr,
-	&mlk_score_default_mean.attr,	 &mlk_score_model_mean.attr,
-	&mlk_score_gain_permil.attr,	 &mlk_score_comparisons.attr,
+	&mlk_score_default_samples.attr,
+	&mlk_score_model_samples.attr,
+	&mlk_score_default_mean.attr,
+	&mlk_score_model_mean.attr,
+	&mlk_score_gain_permil.attr,
+	&mlk_score_comparisons.attr,
 	NULL,
 };
 
@@ -295,6 +304,7 @@ static ssize_t mlk_records_show(struct mlk_model *model,
 {
 	return sysfs_emit(buf, "%llu\n", mlk_ring_head(&model->ring));
 }
+
 MLK_RO(records);
 
 static ssize_t mlk_histogram_show(struct mlk_model *model,
@@ -324,10 +334,8 @@ static struct attribute *mlk_stat_attrs[] = {
 #define MLK_STAT_POINTER(name) &mlk_stat_##name.attr,
 	MLK_STATS(MLK_STAT_POINTER)
 #undef MLK_STAT_POINTER
-	&mlk_records_attr.attr,
-	&mlk_stat_answer_latency.attr,
-	&mlk_stat_decision_latency.attr,
-	NULL
+		& mlk_records_attr.attr,
+	&mlk_stat_answer_latency.attr, &mlk_stat_decision_latency.attr, NULL
 };
 
 static const struct attribute_group mlk_stat_group = {
@@ -336,7 +344,10 @@ static const struct attribute_group mlk_stat_group = {
 };
 
 static const struct attribute_group *mlk_model_groups[] = {
-	&mlk_model_group, &mlk_option_group, &mlk_score_group, &mlk_stat_group,
+	&mlk_model_group,
+	&mlk_option_group,
+	&mlk_score_group,
+	&mlk_stat_group,
 	NULL,
 };
 

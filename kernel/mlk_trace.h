@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Tracepoints: events/mlk in tracefs. */
+/* clang-format off */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM mlk
 

@@ -133,8 +133,7 @@ static bool blk_find(const struct request *rq)
 {
 	struct gendisk *found = rq->q->disk;
 
-	if (!found || READ_ONCE(blk.gendisk) ||
-	    strcmp(found->disk_name, disk))
+	if (!found || READ_ONCE(blk.gendisk) || strcmp(found->disk_name, disk))
 		return false;
 	get_device(disk_to_dev(found));
 	if (!cmpxchg(&blk.gendisk, NULL, found))
@@ -270,7 +269,8 @@ static void blk_work(struct work_struct *work)
 	window = blk.window;
 	blk.window = (struct blk_window){};
 	raw_spin_unlock_irqrestore(&blk.lock, flags);
-	if (smp_load_acquire(&blk.gendisk))
+	/* set once, by cmpxchg() */
+	if (READ_ONCE(blk.gendisk))
 		blk_decide(&window);
 	queue_delayed_work(system_unbound_wq, &blk.work,
 			   msecs_to_jiffies(max(READ_ONCE(period_ms), 1u)));
@@ -406,5 +406,5 @@ static void __exit blk_exit(void)
 module_init(blk_init);
 module_exit(blk_exit);
 
-MODULE_DESCRIPTION("Example client of mlk: slow requests and readahead of a disk");
+MODULE_DESCRIPTION("Example client of mlk: a disk");
 MODULE_LICENSE("GPL");

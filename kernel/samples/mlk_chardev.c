@@ -80,7 +80,9 @@ static const struct mlk_knob chardev_knobs[] = {
 static u32 chardev_decide(u32 n, u64 now)
 {
 	s64 row[ARRAY_SIZE(chardev_features)] = {
-		n, dev.pending_bytes, (now - dev.wrote_ns) / NSEC_PER_USEC,
+		n,
+		dev.pending_bytes,
+		(now - dev.wrote_ns) / NSEC_PER_USEC,
 		(now - dev.flush_ns) / NSEC_PER_USEC,
 	};
 	u64 seq = mlk_push(dev.model, row);
@@ -259,7 +261,7 @@ static struct attribute *chardev_attrs[] = {
 #define CHARDEV_POINTER(name, value) &dev_attr_##name.attr,
 	CHARDEV_VALUES(CHARDEV_POINTER)
 #undef CHARDEV_POINTER
-	NULL
+		NULL
 };
 ATTRIBUTE_GROUPS(chardev);
 

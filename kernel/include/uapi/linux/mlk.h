@@ -295,11 +295,13 @@ enum mlk_head {
  * @multiplier: 0 to 2^31 - 1
  * @shift: 0 to 62
  *
- * With scaled(x) = sign(x) * floor((|x| * multiplier + half) / 2^shift), half = 2^shift / 2 rounded down: input q = clamp(zero_point +
- * scaled(feature - offset), -128, 127), knob = offset + scaled(q - zero_point),
- * moved to the nearest value that the knob can have. Zero points are those of
- * the program's tensors. An |x| of more than 32 bits loses its lowest bits and
- * as much of @shift until it fits, and is infinite if @shift has not as much.
+ * With scaled(x) = sign(x) * floor((|x| * multiplier + half) / 2^shift), half =
+ * 2^shift / 2 rounded down: input q = clamp(zero_point + scaled(feature -
+ * offset), -128, 127), knob = offset + scaled(q - zero_point), moved to the
+ * nearest value that the knob can have. Zero points are those of the program's
+ * tensors; sums and differences stop at the bounds of 64 bits. An |x| of n > 32
+ * bits is first divided by 2^(n - 32), rounding down, and @shift is that much
+ * less; if it is not as much, scaled(x) is 2^63 - 1 with the sign of x.
  */
 struct mlk_scale {
 	__s64 offset;
