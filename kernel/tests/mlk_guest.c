@@ -216,6 +216,33 @@ static int do_cycle(const char *name)
 	return 0;
 }
 
+/* crowd COUNT FEATURES KNOBS RECORDS: that many models, instead of those before */
+static int do_crowd(void)
+{
+	static struct mlk_model *crowd[64];
+	static char crowd_names[64][8];
+	static struct mlk_desc other;
+	u64 count = get(0, 0);
+	unsigned int i;
+
+	if (count > ARRAY_SIZE(crowd))
+		return -EINVAL;
+	for (i = 0; i < ARRAY_SIZE(crowd); i++) {
+		mlk_unregister(crowd[i]);
+		crowd[i] = NULL;
+	}
+	for (i = 1; i < numbers; i++)
+		number[i - 1] = number[i];
+	for (i = 0; i < count; i++) {
+		snprintf(crowd_names[i], sizeof(crowd_names[i]), "m%u", i);
+		fill(&other, crowd_names[i]);
+		crowd[i] = mlk_register(&other);
+		if (IS_ERR(crowd[i]))
+			return PTR_ERR(crowd[i]);
+	}
+	return 0;
+}
+
 static void tell_decision(bool use)
 {
 	unsigned int i;
@@ -382,6 +409,8 @@ static int run(const char *verb, const char *word)
 		return do_register(word);
 	if (!strcmp(verb, "cycle"))
 		return do_cycle(word);
+	if (!strcmp(verb, "crowd"))
+		return do_crowd();
 	if (!strcmp(verb, "calls")) {
 		say("%u %u %u %u %u %u %u", seen.init, seen.start, seen.stop,
 		    seen.sample, seen.advised, seen.fallback, seen.why);
