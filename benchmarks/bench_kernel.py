@@ -81,7 +81,9 @@ def run(rounds: int) -> Figures:
         compile_user(folder)
         out = str(ROOT / "build" / "guest" / "uml-fast")
         guest = Path(__file__).with_name("kernel_guest.py")
-        said = script("run.sh", "uml-fast", out, "python", str(guest), name, str(rounds))
+        said = script(
+            "run.sh", "uml-fast", out, "python", str(guest), name, str(rounds)
+        )
     match = re.search(r"^FIGURES (.*)$", said, re.M)
     if match is None:
         raise SystemExit(said)

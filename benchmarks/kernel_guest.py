@@ -121,7 +121,7 @@ def round_trip() -> dict[str, float]:
 
 def lossless() -> dict[str, float]:
     """One million records a second, pushed from a timer's interrupt."""
-    client("register bench 16 1 65536")
+    client("register bench 16 1 262144")
     proxy = Proxy("bench")
     proxy.to("started")
     reader = subprocess.Popen(
