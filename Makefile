@@ -60,6 +60,10 @@ test: $(STAMPS)/package $(STAMPS)/tests ## everything a machine can check: style
 	$(call say,test   pytest)
 	@$(PY) -m pytest $(ARGS)
 
+.PHONY: exact
+exact: $(STAMPS)/package $(STAMPS)/tests ## all test models against the references (ARGS="--rows 1000 --jobs 2 --write")
+	@$(PY) tests/exactness.py $(ARGS)
+
 .PHONY: bench
 bench: $(STAMPS)/package $(STAMPS)/bench ## all benchmarks (ARGS="--rounds 50 --json FILE")
 	@$(PY) benchmarks $(ARGS)

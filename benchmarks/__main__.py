@@ -35,7 +35,7 @@ def main() -> int:
         missed += [
             f"{name}.{figure}"
             for figure, (bar, side) in module.BARS.items()
-            if not verdict(figures[figure], bar, side)
+            if figure not in figures or not verdict(figures[figure], bar, side)
         ]
         results[name] = figures
     print(f"\nbars missed: {', '.join(missed) or 'none'}")

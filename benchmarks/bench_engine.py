@@ -3,7 +3,8 @@
 
 The limit is the engine's own C code in a C loop. The rival to beat is LiteRT with
 zero-copy tensors, ``_interpreter.Invoke()``: the least that a Python caller of it can
-pay. All run in one process, on one thread, the same seeded models.
+pay. All run in one process, on one thread, the same seeded models; ``avx2`` is the
+engine held to that instruction set.
 """
 
 import ctypes
@@ -13,6 +14,8 @@ import random
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from common import Bars, Figures, Rival, calls, interleave
 from common import main as run_main
 
 from pymlk import Model
+from pymlk.engine import instruction_sets
 from pymlk.write import Layer, mlp
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,9 +32,11 @@ ARCH = ROOT / "kernel" / "arch"
 ROUNDS = 200
 INNER = 200
 SHAPES = ((5, 15, 5, 4), (16, 32, 16, 4), (31, 256, 2), (64, 128, 64, 10))
+NAMES = tuple("-".join(map(str, shape)) for shape in SHAPES)
 BARS: Bars = {
-    "5-15-5-4 over litert": (0.5, "max"),
-    "16-32-16-4 over litert": (1.0, "max"),
+    **{f"{name} over litert": (0.2, "max") for name in NAMES[:2]},
+    **{f"{name} over litert": (0.4, "max") for name in NAMES[2:]},
+    **{f"{name} avx2 over litert": (1.0, "max") for name in NAMES},
 }
 
 
@@ -97,8 +103,25 @@ def limit(library: ctypes.CDLL, model: Model) -> Rival:
     return measure
 
 
-def interpreters(data: bytes) -> dict[str, Any]:
-    """Load the model into every TFLite runtime that is installed."""
+@contextmanager
+def pin(name: str) -> Iterator[None]:
+    """Models that are loaded meanwhile use one instruction set."""
+    before = os.environ.get("PYMLK_CPU")
+    os.environ["PYMLK_CPU"] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYMLK_CPU"]
+        else:
+            os.environ["PYMLK_CPU"] = before
+
+
+def interpreters(data: bytes, threads: int | None = 1) -> dict[str, Any]:
+    """Load the model into every TFLite runtime that is installed.
+
+    LiteRT has one thread; tflite-runtime so many, None for its own choice.
+    """
     found: dict[str, Any] = {}
     try:
         from ai_edge_litert.interpreter import Interpreter as LiteRT
@@ -109,7 +132,7 @@ def interpreters(data: bytes) -> dict[str, Any]:
     try:
         from tflite_runtime.interpreter import Interpreter
 
-        found["tflite"] = Interpreter(model_content=data, num_threads=1)
+        found["tflite"] = Interpreter(model_content=data, num_threads=threads)
     except ImportError:
         pass
     for interpreter in found.values():
@@ -149,14 +172,16 @@ def run(rounds: int) -> Figures:
     figures: Figures = {"rounds": rounds}
     with tempfile.TemporaryDirectory() as folder:
         library = c_loop(folder)
-    for shape in SHAPES:
-        name = "-".join(map(str, shape))
+    for name, shape in zip(NAMES, SHAPES, strict=True):
         data = network(shape)
         model = Model(data, backend="engine")
         others = interpreters(data)
         # first: LiteRT refuses while somebody holds its inner interpreter
         figures[f"{name} outputs differ by"] = same_input(model, others)
         rivals = {"limit": limit(library, model), "pymlk": calls(model.invoke)}
+        if "avx2" in instruction_sets():
+            with pin("avx2"):
+                rivals["avx2"] = calls(Model(data, backend="engine").invoke)
         if "litert" in others:
             rivals["litert"] = calls(others["litert"]._interpreter.Invoke)
         if "tflite" in others:
@@ -166,9 +191,12 @@ def run(rounds: int) -> Figures:
             figures[f"{name} {rival} ns"] = spread.median
             figures[f"{name} {rival} min ns"] = spread.minimum
         for rival in got:
-            if rival != "pymlk":
+            if rival not in ("pymlk", "avx2"):
                 ratio = got["pymlk"].median / got[rival].median
                 figures[f"{name} over {rival}"] = ratio
+        if "avx2" in got and "litert" in got:
+            ratio = got["avx2"].median / got["litert"].median
+            figures[f"{name} avx2 over litert"] = ratio
     return figures
 
 

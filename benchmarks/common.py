@@ -114,6 +114,9 @@ def show(title: str, figures: Figures, bars: Bars) -> None:
             print(f"  {name:{width}} {value}")
     for name, (bar, side) in bars.items():
         sign = "<=" if side == "max" else ">="
+        if name not in figures:
+            print(f"  {name:{width}} {'not measured':>14} {sign} {bar:g}")
+            continue
         mark = "ok" if verdict(figures[name], bar, side) else "MISSED"
         print(f"  {name:{width}} {figures[name]:14,.3f} {sign} {bar:g} {mark}")
 

@@ -37,9 +37,16 @@ cdef extern from "mlk_engine.h" nogil:
         int32_t op
         int32_t tensor
 
+    cdef struct mlk_speed:
+        uint32_t op_ps
+        uint32_t mac_ps
+        uint32_t item_ps
+
     cdef struct mlk_limits:
         uint32_t arena_bytes
         uint64_t macs
+        uint64_t ns
+        const mlk_speed *speed
 
     enum:
         MLK_FLOAT32
@@ -70,7 +77,12 @@ cdef extern from "mlk_engine.h" nogil:
         const mlk_simd *simd,
     )
     uint64_t mlk_program_op_macs(const void *program, uint32_t op)
+    uint64_t mlk_program_cost(const void *program, const mlk_speed *speed)
     const void *mlk_program_next(const void *program, size_t bytes)
+    const void *mlk_program_find(
+        const void *file, size_t bytes, const char *name
+    )
+    const char *mlk_program_name(const mlk_header *h)
     const char *mlk_reason_text(int reason)
     const mlk_tensor *mlk_tensor_at(const mlk_header *h, uint32_t i)
     const mlk_op *mlk_op_at(const mlk_header *h, uint32_t i)

@@ -37,6 +37,9 @@ from ._engine cimport (
     mlk_input_at,
     mlk_op_at,
     mlk_output_at,
+    mlk_program_cost,
+    mlk_program_find,
+    mlk_program_name,
     mlk_program_next,
     mlk_program_op_macs,
     mlk_program_reset,
@@ -45,6 +48,7 @@ from ._engine cimport (
     mlk_program_verify,
     mlk_reason_text,
     mlk_simd,
+    mlk_speed,
     mlk_tensor,
 )
 
@@ -121,6 +125,8 @@ cdef class Program:
 
     Attributes
     ----------
+    name : str
+        What it is called among the programs of a file; may be empty.
     arena_bytes : int
         Memory that one running model needs for its activations.
     macs : int
@@ -165,7 +171,7 @@ cdef class Program:
         _verify(self, owner, owner, len(owner))
 
     @classmethod
-    def from_file(cls, path):
+    def from_file(cls, path, name=None):
         """Map a file: its weights are used where they are, in the page cache.
 
         All processes that map the same file share that memory. The file must not be
@@ -176,6 +182,8 @@ cdef class Program:
         ----------
         path : str or os.PathLike
             A program (``.mlk``); the first one of several.
+        name : str, optional
+            Of several, the first one with that name.
 
         Returns
         -------
@@ -185,7 +193,7 @@ cdef class Program:
         Raises
         ------
         ModelError
-            If the verifier refuses the file's content.
+            If the verifier refuses the file's content, or there is no such name.
         UnsupportedOpError
             If an operator is not built into this engine.
         OSError
@@ -196,15 +204,25 @@ cdef class Program:
         Reads only.
         """
         cdef Program program = cls.__new__(cls)
-        owner, name = _map(path)
+        owner, file = _map(path)
         cdef Span content = _content(owner)
         try:
+            if name is not None:
+                content = _find(content, name)
             _verify(program, owner, content.start, content.bytes)
         except UnsupportedOpError as error:
-            raise UnsupportedOpError(f"{name}: {error}", error.operators) from None
+            raise UnsupportedOpError(f"{file}: {error}", error.operators) from None
         except ModelError as error:
-            raise ModelError(f"{name}: {error}") from None
+            raise ModelError(f"{file}: {error}") from None
         return program
+
+    @property
+    def name(self):
+        header = _header(self)
+        # an unmade program has none
+        if header.names == 0:
+            return ""
+        return (<bytes>mlk_program_name(header)).decode("utf-8", "replace")
 
     @property
     def arena_bytes(self):
@@ -246,6 +264,50 @@ cdef class Program:
                 for i in range(header.n_outputs)
             ]
         )
+
+    def cost(self, speed=None):
+        """Tell how long one run takes at most, from what the program does.
+
+        Parameters
+        ----------
+        speed : tuple of (int, int, int), optional
+            Picoseconds of an operator, a multiply-accumulate, and any other value that
+            is computed or moved; by default those of plain C on a core of 1 GHz.
+
+        Returns
+        -------
+        int
+            Nanoseconds, whatever the inputs; not counted is waiting for others.
+
+        Raises
+        ------
+        ValueError
+            If `speed` is not three integers of 32 bits.
+
+        Thread safety
+        -------------
+        Pure function.
+
+        Source
+        ------
+        ``kernel/engine/mlk_cost.c``.
+
+        Examples
+        --------
+        >>> program = Model("models/readahead/model.tflite").program
+        >>> program.cost((20_000, 1_000, 2_000)) < program.cost()
+        True
+        """
+        cdef mlk_speed own
+        if speed is None:
+            return mlk_program_cost(self._start, NULL)
+        try:
+            own.op_ps, own.mac_ps, own.item_ps = speed
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(
+                f"speed {speed!r} found, three integers of 32 bits expected"
+            ) from error
+        return mlk_program_cost(self._start, &own)
 
     def __bytes__(self):
         if type(self._owner) is bytes and len(self._owner) == self._bytes:
@@ -335,6 +397,22 @@ cdef Span _content(owner) except *:
     else:
         content.start = <uint8_t *><const char *><bytes>owner
         content.bytes = len(owner)
+    return content
+
+
+cdef Span _find(Span content, str name) except *:
+    """The part of a file that begins with the program of that name."""
+    cdef const uint8_t *found = NULL
+    cdef bytes encoded = name.encode()
+    # an empty file has no bytes, and C ends a name at a zero
+    if content.bytes and 0 not in encoded:
+        found = <const uint8_t *>mlk_program_find(
+            content.start, content.bytes, encoded
+        )
+    if found == NULL:
+        raise ModelError(f"no program {name!r}, or damage before it")
+    content.bytes -= found - content.start
+    content.start = <uint8_t *>found
     return content
 
 

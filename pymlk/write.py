@@ -278,6 +278,8 @@ class Op:
         enumerated value such as ``"RELU"`` or ``"SAME"``.
     custom : str
         Name of the custom operator, for ``CUSTOM`` only.
+    intermediates : sequence of int
+        Tensors that only tell how the operator quantises inside.
 
     Thread safety
     -------------
@@ -295,6 +297,7 @@ class Op:
     version: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
     custom: str = ""
+    intermediates: Sequence[int] = ()
 
 
 def build(
@@ -549,7 +552,8 @@ def _check(
     if any(i not in known for i in (*inputs, *outputs)):
         raise ValueError("graph inputs or outputs: tensor index out of range")
     for i, op in enumerate(ops):
-        if any(t != -1 and t not in known for t in (*op.inputs, *op.outputs)):
+        named = (*op.inputs, *op.outputs, *op.intermediates)
+        if any(t != -1 and t not in known for t in named):
             raise ValueError(f"op[{i}] {op.name}: tensor index out of range")
 
 
@@ -643,6 +647,8 @@ def _op(b: Any, op: Op, opcode: int) -> int:
         union = [(3, "uint8", row.union, 0), (4, "ref", table, 0)]
     elif op.options:
         raise ValueError(f"{op.name} has no options")
+    if op.intermediates:
+        union.append((8, "ref", _vector(b, "int32", op.intermediates), 0))
     return _table(
         b,
         9,

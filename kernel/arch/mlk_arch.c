@@ -16,12 +16,28 @@ static int mlk_always(void)
 #if defined(__x86_64__)
 
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static int mlk_has_avx512vnni(void)
 {
 	return __builtin_cpu_supports("avx512vnni") &&
 	       __builtin_cpu_supports("avx512bw") &&
 	       __builtin_cpu_supports("avx512vl");
+}
+
+/*
+ * AMX: CPUID 7.0 EDX bits 24 and 25. The system keeps its registers only for
+ * processes that ask: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA), see
+ * Documentation/arch/x86/xstate.rst.
+ */
+static int mlk_has_amx(void)
+{
+	unsigned int a, b, c, d;
+
+	if (!mlk_has_avx512vnni() || !__get_cpuid_count(7, 0, &a, &b, &c, &d))
+		return 0;
+	return (d >> 24 & 3) == 3 && !syscall(SYS_arch_prctl, 0x1023, 18);
 }
 
 /* CPUID 7.1 EAX bit 4; AVX2 stands for the system saving the registers. */
@@ -49,6 +65,7 @@ static int mlk_has_sse41(void)
 
 static const struct mlk_arch archs[] = {
 #if defined(__x86_64__)
+	{ "amx", &mlk_simd_amx, mlk_has_amx },
 	{ "avx512vnni", &mlk_simd_avx512vnni, mlk_has_avx512vnni },
 	{ "avxvnni", &mlk_simd_avxvnni, mlk_has_avxvnni },
 	{ "avx2", &mlk_simd_avx2, mlk_has_avx2 },

@@ -6,7 +6,7 @@
 #ifndef MLK_ARCH_H
 #define MLK_ARCH_H
 
-#include "mlk_engine.h"
+#include "mlk_op.h"
 
 /**
  * mlk_arch_find - inner loops for this processor
@@ -45,7 +45,121 @@ static inline s32 mlk_load_word(const s8 *in, u32 left)
 	return (s32)x;
 }
 
+/* Loops that are inlined for each constant they are called with. */
+#define MLK_INLINE inline __attribute__((always_inline))
+
+/**
+ * struct mlk_place - a position of a depthwise filter, or neighbours of it
+ * @tap: the pixel below each tap; up to a multiple of four they are readable
+ * @shift: to be added to each @tap
+ * @bytes: how many outputs
+ * @out: first output
+ */
+struct mlk_place {
+	const s8 *tap[MLK_DEPTHWISE_TAPS];
+	size_t shift;
+	u32 bytes;
+	s8 *out;
+};
+
+/*
+ * The pixels below all taps of the position whose first one is (y, x). No
+ * function of its own: it is called for each position at the border.
+ */
+static MLK_INLINE void mlk_place_at(const struct mlk_depthwise *d,
+				    const s8 *image, u32 y, u32 x,
+				    const s8 *border, struct mlk_place *place)
+{
+	const struct mlk_window *w = d->window;
+	const size_t across = (size_t)w->dilation_w * d->p.width;
+	const size_t down = (size_t)w->dilation_h * w->in_w * d->p.width;
+	/* may be outside of the image, and is not followed there */
+	size_t line = ((size_t)(s32)y * w->in_w + (size_t)(s32)x) * d->p.width;
+	const s8 **tap = place->tap;
+	u32 i, j, column;
+
+	for (i = 0; i < w->filter_h; i++, y += w->dilation_h, line += down) {
+		size_t at = line;
+
+		for (j = 0, column = x; j < w->filter_w; j++) {
+			/* above or left of the image is beyond it, too */
+			*tap++ = y < w->in_h && column < w->in_w ? image + at :
+								   border;
+			column += w->dilation_w;
+			at += across;
+		}
+	}
+	/* these have no weights: read what is there */
+	for (i = d->p.depth; i % 4; i++)
+		*tap++ = place->tap[0];
+	place->shift = 0;
+}
+
+/*
+ * Call @run for channels [@first, @first + @lanes) at all positions. Where
+ * @pixels is more than 1, so many neighbours at once if all their taps lie in
+ * the image: an image of few channels is one of many, whose weights repeat.
+ */
+static MLK_INLINE void
+mlk_each_place(const struct mlk_depthwise *d, u32 first, u32 lanes, u32 pixels,
+	       void (*run)(const void *lanes, const struct mlk_place *place),
+	       const void *context)
+{
+	const struct mlk_window *w = d->window;
+	const u32 down = (w->filter_h - 1) * w->dilation_h;
+	const u32 across = (w->filter_w - 1) * w->dilation_w;
+	const s8 *image = d->p.in + first;
+	struct mlk_place inner, outer;
+	u32 batch, row, column, n, x;
+	s8 *out = d->p.out + first;
+	s8 border[64];
+
+	memset(border, d->in_zero_point, sizeof(border));
+	for (batch = 0; batch < w->batches; batch++) {
+		for (row = 0; row < w->out_h; row++) {
+			u32 y = row * w->stride_h - w->pad_h;
+			u32 whole = y < w->in_h && y + down < w->in_h;
+			u32 from = 0, known = 0;
+
+			for (column = 0; column < w->out_w; column += n) {
+				x = column * w->stride_w - w->pad_w;
+				n = 1;
+				if (!whole || x >= w->in_w ||
+				    x + across >= w->in_w) {
+					mlk_place_at(d, image, y, x, border,
+						     &outer);
+					outer.bytes = lanes;
+					outer.out = out;
+					run(context, &outer);
+					out += d->p.width;
+					continue;
+				}
+				if (!known) {
+					mlk_place_at(d, image, y, x, border,
+						     &inner);
+					from = x;
+					known = 1;
+				}
+				if (pixels > 1) {
+					n = w->in_w - across - x;
+					if (n > w->out_w - column)
+						n = w->out_w - column;
+					if (n > pixels)
+						n = pixels;
+				}
+				inner.shift = (size_t)(x - from) * d->p.width;
+				inner.bytes = lanes * n;
+				inner.out = out;
+				run(context, &inner);
+				out += (size_t)n * d->p.width;
+			}
+		}
+		image += (size_t)w->in_h * w->in_w * d->p.width;
+	}
+}
+
 #if defined(__x86_64__)
+extern const struct mlk_simd mlk_simd_amx;
 extern const struct mlk_simd mlk_simd_avx512vnni;
 extern const struct mlk_simd mlk_simd_avxvnni;
 extern const struct mlk_simd mlk_simd_avx2;

@@ -8,7 +8,6 @@
 #include <immintrin.h>
 
 #include "mlk_arch.h"
-#include "mlk_fixed.h"
 
 #define MLK_SSE41 __attribute__((target("sse4.1")))
 
@@ -23,42 +22,51 @@ MLK_SSE41 static inline void mlk_mac(__m128i acc[2], const s8 *w, __m128i x)
 	acc[1] = _mm_add_epi32(acc[1], _mm_madd_epi16(hi, x));
 }
 
+/* One piece of a row. Returns the weights behind it. */
+MLK_SSE41 static inline const s8 *mlk_mac_run(__m128i acc[8], const s8 *w,
+					      const s8 *in, u32 run)
+{
+	u32 k;
+
+	for (k = 0; k < run; k += 4, w += 64) {
+		__m128i x = _mm_cvtepi8_epi16(
+			_mm_cvtsi32_si128(mlk_load_word(in + k, run - k)));
+
+		x = _mm_unpacklo_epi64(x, x);
+		mlk_mac(acc, w, x);
+		mlk_mac(acc + 2, w + 16, x);
+		mlk_mac(acc + 4, w + 32, x);
+		mlk_mac(acc + 6, w + 48, x);
+	}
+	return w;
+}
+
 MLK_SSE41 static void mlk_row(const struct mlk_product *p, const s8 *in,
 			      s8 *out)
 {
 	const s8 *w = p->packed;
-	u32 i, j, k, n;
+	u32 i, j, line, run, n;
 
 	for (i = 0; i < p->width; i += 16) {
 		__m128i acc[8];
-		s32 sums[16];
+		u32 sums[16];
 
 		for (j = 0; j < 8; j++)
 			acc[j] = _mm_setzero_si128();
-		for (k = 0; k < p->depth; k += 4, w += 64) {
-			__m128i x = _mm_cvtepi8_epi16(_mm_cvtsi32_si128(
-				mlk_load_word(in + k, p->depth - k)));
-
-			x = _mm_unpacklo_epi64(x, x);
-			mlk_mac(acc, w, x);
-			mlk_mac(acc + 2, w + 16, x);
-			mlk_mac(acc + 4, w + 32, x);
-			mlk_mac(acc + 6, w + 48, x);
-		}
+		for (line = 0; line < p->lines; line++)
+			for (run = 0; run < p->runs; run++)
+				w = mlk_mac_run(acc, w,
+						in + line * p->line_stride +
+							run * p->run_stride,
+						p->run);
 		for (j = 0; j < 4; j++)
 			_mm_storeu_si128((__m128i *)(sums + 4 * j),
 					 _mm_hadd_epi32(acc[2 * j],
 							acc[2 * j + 1]));
 		n = p->width - i < 16 ? p->width - i : 16;
-		for (j = 0; j < n; j++) {
-			u32 q = (u32)sums[j] + (u32)p->bias[i + j];
-
-			q = (u32)mlk_requant((s32)q, p->multiplier[i + j],
-					     p->shift[i + j]);
-			q += (u32)p->out_zero_point;
-			out[i + j] =
-				(s8)mlk_clamp((s32)q, p->act_min, p->act_max);
-		}
+		for (j = 0; j < n; j++)
+			out[i + j] = mlk_product_output(
+				p, sums[j] + (u32)p->bias[i + j], i + j);
 	}
 }
 

@@ -75,7 +75,12 @@ enum mlk_tensor_flag {
 	X(33, REQUANTIZE, requantize, 1, 1, 1) \
 	X(34, LUT_S16, lut_s16, 1, 1, 1) \
 	X(35, SIGMOID_S16, sigmoid_s16, 1, 1, 1) \
-	X(36, SOFTMAX_S16, softmax_s16, 1, 1, 1)
+	X(36, SOFTMAX_S16, softmax_s16, 1, 1, 1) \
+	X(40, CONV_S16, conv_s16, 1, 1, 1) \
+	X(41, POOL_S16, pool_s16, 1, 1, 1) \
+	X(42, RSQRT_S16, rsqrt_s16, 1, 1, 1) \
+	X(50, SVDF, svdf, 1, 1, 2) \
+	X(51, LSTM, lstm, 2, 2, 2)
 
 enum mlk_opcode {
 #define MLK_OP_ENUM(number, NAME, name, least, most, results) \
@@ -99,7 +104,8 @@ enum mlk_opcode {
  * @ops: offset of @n_ops struct mlk_op
  * @io: offset of @n_inputs, then @n_outputs, u16 tensor numbers
  * @data: offset of the data, where every array an operator names lies
- * @names: offset of tensor names (zero-terminated UTF-8) up to @total_bytes
+ * @names: offset of the names, zero-terminated UTF-8, up to @total_bytes: the
+ *	program's own, which may be empty, then those of tensors
  * @n_tensors: number of tensors
  * @n_ops: number of operators
  * @n_inputs: number of inputs of the model
@@ -216,37 +222,6 @@ struct mlk_fc_params {
 };
 
 /**
- * struct mlk_conv_params - MLK_OP_CONV_2D
- * @w: weights; depth is kernel_h * kernel_w * input channels
- * @kernel_h: height of the kernel
- * @kernel_w: width of the kernel
- * @stride_h: rows from one output to the next
- * @stride_w: columns from one output to the next
- * @dilation_h: rows from one tap to the next
- * @dilation_w: columns from one tap to the next
- * @pad_top: rows above the input that count as zero
- * @pad_left: columns left of the input that count as zero
- * @in_zero_point: what stands for zero
- * @tile: outputs gathered in the scratch tensor (result 1) at a time
- *
- * Operand 0 and result 0 are NHWC of rank 4; what lies below and to the right
- * of the input counts as zero, too.
- */
-struct mlk_conv_params {
-	struct mlk_weights w;
-	u32 kernel_h;
-	u32 kernel_w;
-	u32 stride_h;
-	u32 stride_w;
-	u32 dilation_h;
-	u32 dilation_w;
-	u32 pad_top;
-	u32 pad_left;
-	s32 in_zero_point;
-	u32 tile;
-};
-
-/**
  * struct mlk_softmax_params - MLK_OP_SOFTMAX over the last dimension
  * @rows: independent rows
  * @depth: length of a row, at most MLK_SOFTMAX_MAX_DEPTH
@@ -353,6 +328,35 @@ struct mlk_window {
 };
 
 /**
+ * struct mlk_conv_params - MLK_OP_CONV_2D and MLK_OP_DEPTHWISE_CONV
+ * @w: weights. CONV_2D: a row of inputs is what the filter covers, in pieces
+ *	that are contiguous in the image (a line of the filter, or a pixel if
+ *	@window's dilation_w is not 1). Pieces of MLK_CONV_SHORT inputs or more
+ *	are padded to a multiple of 4.
+ *	DEPTHWISE_CONV: each output has the taps of its own channel as inputs,
+ *	and blocks of outputs come after blocks of taps:
+ *	[(taps + 3) / 4][(width + 15) / 16][16][4]
+ * @window: the filter's way
+ * @in_zero_point: what stands for zero in the operand
+ *
+ * Result 1 of CONV_2D is scratch: the input lines of one line of outputs and one
+ * more (if there is one), with what lies beyond the image; for shorter pieces
+ * MLK_CONV_GATHER bytes of input rows (a multiple of 16 of them, if that is less;
+ * at least MLK_CONV_ROWS); and MLK_CONV_SHORT bytes.
+ */
+struct mlk_conv_params {
+	struct mlk_weights w;
+	struct mlk_window window;
+	s32 in_zero_point;
+};
+
+/* Bytes in a piece of a filter that is worth a product of its own. */
+#define MLK_CONV_SHORT 16
+/* Bytes of inputs that are gathered from shorter ones at a time, or rows. */
+#define MLK_CONV_GATHER 1024
+#define MLK_CONV_ROWS 8
+
+/**
  * struct mlk_filter - the constant side of a filter on images
  * @weights: offset of s8 weights
  * @bias: offset of an s32 per output channel
@@ -374,21 +378,6 @@ struct mlk_filter {
 	s32 act_max;
 };
 
-/**
- * struct mlk_depthwise_conv_params - MLK_OP_DEPTHWISE_CONV
- * @window: the filter's way
- * @channels: of the operand
- * @fold: results of each channel; output channel o belongs to input o / @fold
- * @filter: weights are [filter_h][filter_w][@channels * @fold]; the bias holds
- *	-in_zero_point * sum of weights, too
- */
-struct mlk_depthwise_conv_params {
-	struct mlk_window window;
-	u32 channels;
-	u32 fold;
-	struct mlk_filter filter;
-};
-
 /* What MLK_OP_POOL makes of the values below its filter. */
 enum mlk_pool_kind {
 	MLK_POOL_AVERAGE = 0,
@@ -396,7 +385,7 @@ enum mlk_pool_kind {
 };
 
 /**
- * struct mlk_pool_params - MLK_OP_POOL
+ * struct mlk_pool_params - MLK_OP_POOL and MLK_OP_POOL_S16
  * @window: the filter's way; dilations are 1, each position meets the image
  * @channels: of operand and result
  * @kind: enum mlk_pool_kind
@@ -413,6 +402,7 @@ struct mlk_pool_params {
 
 /* Keeps the sum of a pool's values, and half their number, inside 31 bits. */
 #define MLK_POOL_MAX_TAPS 0x800000u
+#define MLK_POOL_S16_MAX_TAPS 0xffffu
 
 /* What MLK_OP_REDUCE makes of the values of one result. */
 enum mlk_reduce_kind {
@@ -426,17 +416,18 @@ enum mlk_reduce_kind {
 /**
  * struct mlk_reduce_params - MLK_OP_REDUCE over any dimensions
  * @keep: dimensions that stay, outermost first; 1 where there are less
- * @keep_stride: bytes of the operand from one to the next in each of them
+ * @keep_stride: elements of the operand from one to the next in each of them
  * @over: dimensions that are reduced, outermost first; 1 where there are less
- * @over_stride: bytes of the operand from one to the next in each of them
+ * @over_stride: elements of the operand from one to the next in each of them
  * @kind: enum mlk_reduce_kind
- * @is_unsigned: bytes of the operand count as 0 to 255
+ * @is_unsigned: bytes of the operand count as 0 to 255; not of int16
  * @bias: SUM: added to the sum; minus zero point times number of values
  * @multiplier: SUM: >= 0; what the sum is scaled by
  * @shift: SUM: in [-31, 30]
- * @out_zero_point: SUM: added after the multiplication
+ * @out_zero_point: SUM: added after the multiplication; 0 with int16
  * @act_min: SUM: lower bound of the result
  * @act_max: SUM: upper bound of the result; up to 255, low byte is stored
+ *	(int16: any, low half is stored)
  */
 struct mlk_reduce_params {
 	u32 keep[MLK_REDUCE_DIMS];
@@ -644,7 +635,7 @@ struct mlk_log_softmax_params {
 #define MLK_MATMUL_BATCH_RANK 4
 
 /**
- * struct mlk_matmul_params - MLK_OP_BATCH_MATMUL of int8
+ * struct mlk_matmul_params - MLK_OP_BATCH_MATMUL of int8 or int16
  * @batch: the result's batch dimensions, outermost first
  * @repeat1: bit i set where the first operand has 1 instead of @batch[i]
  * @repeat2: the same for the second operand
@@ -658,6 +649,9 @@ struct mlk_log_softmax_params {
  * @multiplier: of the sums, >= 0
  * @shift: belongs to @multiplier, in [-31, 30]
  * @out_zero_point: added at the end
+ *
+ * With int16 there are no zero points, sums have 64 bits, @multiplier is Q0.15
+ * and @shift at most MLK_WIDE_MAX_SHIFT.
  */
 struct mlk_matmul_params {
 	u32 batch[MLK_MATMUL_BATCH_RANK];
@@ -685,6 +679,7 @@ struct mlk_matmul_params {
  * @out_zero_point: added at the end
  * @act_min: lower bound, within the result's dtype
  * @act_max: upper bound, within the result's dtype
+ * @absolute: 1 to turn what is < 0 round before it is multiplied
  */
 struct mlk_requantize_params {
 	s32 in_zero_point;
@@ -695,6 +690,7 @@ struct mlk_requantize_params {
 	s32 out_zero_point;
 	s32 act_min;
 	s32 act_max;
+	u32 absolute;
 };
 
 /* Entries of a table that is interpolated; the last ends the last line. */
@@ -734,6 +730,134 @@ struct mlk_softmax_s16_params {
 
 #define MLK_SOFTMAX_S16_MAX_DEPTH 65535
 
+/**
+ * struct mlk_conv_s16_params - MLK_OP_CONV_S16: int16 with int8 weights
+ * @window: the filter's way
+ * @channels: of the operand
+ * @width: channels of the result
+ * @groups: output o sees the channels of group o / (@width / @groups) only
+ * @weights: offset of s8 [@width][filter_h][filter_w][@channels / @groups]; if a
+ *	group is one channel, of [filter_h][filter_w][@width]
+ * @bias: offset of an s64 per output channel
+ * @multiplier: offset of an s32 per output channel, each >= 0
+ * @shift: offset of an s32 per output channel, each in [-31, 30]; @wide: at
+ *	most MLK_WIDE_MAX_SHIFT
+ * @weight_offset: minus the weights' zero point, nearly always 0
+ * @act_min: lower bound of the fused activation
+ * @act_max: upper bound of the fused activation
+ * @wide: sums have 64 bits, multipliers are Q0.15; else 32 bits and Q0.31
+ */
+struct mlk_conv_s16_params {
+	struct mlk_window window;
+	u32 channels;
+	u32 width;
+	u32 groups;
+	u32 weights;
+	u32 bias;
+	u32 multiplier;
+	u32 shift;
+	s32 weight_offset;
+	s32 act_min;
+	s32 act_max;
+	u32 wide;
+};
+
+/* Keeps the rounding of a 64-bit sum a shift to the right. */
+#define MLK_WIDE_MAX_SHIFT 14
+
+/**
+ * struct mlk_rsqrt_s16_params - MLK_OP_RSQRT_S16
+ * @multiplier: from 1/sqrt(operand) as Q11.20 to output steps, >= 0
+ * @shift: belongs to @multiplier, in [-31, 30]
+ */
+struct mlk_rsqrt_s16_params {
+	s32 multiplier;
+	s32 shift;
+};
+
+/**
+ * struct mlk_svdf_params - MLK_OP_SVDF; result 1 is the state, which is read, too:
+ *	[@batches][@units][@rank][@memory] of s8 or s16, oldest first
+ * @batches: independent rows
+ * @inputs: of a row
+ * @units: outputs of a row
+ * @rank: filters of a unit
+ * @memory: runs that count
+ * @feature: offset of s8 [@units * @rank][@inputs]
+ * @feature_bias: offset of s32 [@units * @rank]: minus the operand's zero point
+ *	times the sum of weights
+ * @time: offset of [@units * @rank][@memory] like the state
+ * @bias: offset of s32 [@units]; holds minus the state's zero point times the sum
+ *	of weights, too
+ * @feature_multiplier: of the filters, >= 0
+ * @feature_shift: belongs to @feature_multiplier, in [-31, 30]
+ * @state_zero_point: added to what is kept
+ * @multiplier: of the result, >= 0
+ * @shift: belongs to @multiplier, in [-31, 30]
+ * @out_zero_point: added at the end
+ */
+struct mlk_svdf_params {
+	u32 batches;
+	u32 inputs;
+	u32 units;
+	u32 rank;
+	u32 memory;
+	u32 feature;
+	u32 feature_bias;
+	u32 time;
+	u32 bias;
+	s32 feature_multiplier;
+	s32 feature_shift;
+	s32 state_zero_point;
+	s32 multiplier;
+	s32 shift;
+	s32 out_zero_point;
+};
+
+/**
+ * struct mlk_lstm_params - MLK_OP_LSTM; operand 1 is the state before the first
+ *	step, s8 [@batches][@cells], which another step must renew; result 1 is the
+ *	cells' state, s16 [@batches][@cells], which is read, too
+ * @batches: independent sequences
+ * @steps: of a sequence
+ * @inputs: of a step
+ * @cells: outputs of a step
+ * @time_major: 0 for [@batches][@steps][...], 1 for [@steps][@batches][...]
+ * @gates: 4: forget, cell, output, input; or 3, if the input gate is what the
+ *	forget gate leaves
+ * @input_weights: offset of s8 [@gates][@cells][@inputs]
+ * @state_weights: offset of s8 [@gates][@cells][@cells]
+ * @input_bias: offset of s32 [@gates][@cells]; holds minus the operand's zero
+ *	point times the sum of weights, too
+ * @state_bias: the same for the state
+ * @multipliers: offset of s32 [@gates][2]: of operand and state, each >= 0
+ * @shifts: offset of s32 [@gates][2], each in [-31, 30]
+ * @cell_bits: integer bits of the cells' state, at most 6
+ * @clip: the cells' state stays in [-@clip, @clip]; 0 for no bound; at most 32767
+ * @multiplier: of the result, >= 0
+ * @shift: belongs to @multiplier, in [-31, 30]
+ * @out_zero_point: added at the end
+ */
+struct mlk_lstm_params {
+	u32 batches;
+	u32 steps;
+	u32 inputs;
+	u32 cells;
+	u32 time_major;
+	u32 gates;
+	u32 input_weights;
+	u32 state_weights;
+	u32 input_bias;
+	u32 state_bias;
+	u32 multipliers;
+	u32 shifts;
+	u32 cell_bits;
+	u32 clip;
+	s32 multiplier;
+	s32 shift;
+	s32 out_zero_point;
+};
+
 #define MLK_OP_PARAM_WORDS 24
 #define MLK_OP_OPERANDS 4
 #define MLK_OP_RESULTS 2
@@ -747,13 +871,12 @@ struct mlk_softmax_s16_params {
  * @out: tensor numbers, MLK_NO_TENSOR where unused
  * @words: the parameters as words; zero behind the operator's own struct
  * @fc: MLK_OP_FULLY_CONNECTED
- * @conv: MLK_OP_CONV_2D
+ * @conv: MLK_OP_CONV_2D, MLK_OP_DEPTHWISE_CONV
  * @softmax: MLK_OP_SOFTMAX
  * @move: MLK_OP_MOVE
  * @fill: MLK_OP_FILL
  * @take: MLK_OP_TAKE
- * @depthwise_conv: MLK_OP_DEPTHWISE_CONV
- * @pool: MLK_OP_POOL
+ * @pool: MLK_OP_POOL and MLK_OP_POOL_S16
  * @reduce: MLK_OP_REDUCE
  * @arg_extreme: MLK_OP_ARG_EXTREME
  * @transpose_conv: MLK_OP_TRANSPOSE_CONV
@@ -767,6 +890,10 @@ struct mlk_softmax_s16_params {
  * @requantize: MLK_OP_REQUANTIZE
  * @sigmoid: MLK_OP_SIGMOID_S16
  * @softmax_s16: MLK_OP_SOFTMAX_S16
+ * @conv_s16: MLK_OP_CONV_S16
+ * @rsqrt_s16: MLK_OP_RSQRT_S16
+ * @svdf: MLK_OP_SVDF
+ * @lstm: MLK_OP_LSTM
  */
 struct mlk_op {
 	u16 opcode;
@@ -782,7 +909,6 @@ struct mlk_op {
 		struct mlk_move_params move;
 		struct mlk_fill_params fill;
 		struct mlk_take_params take;
-		struct mlk_depthwise_conv_params depthwise_conv;
 		struct mlk_pool_params pool;
 		struct mlk_reduce_params reduce;
 		struct mlk_arg_extreme_params arg_extreme;
@@ -796,6 +922,10 @@ struct mlk_op {
 		struct mlk_requantize_params requantize;
 		struct mlk_sigmoid_params sigmoid;
 		struct mlk_softmax_s16_params softmax_s16;
+		struct mlk_conv_s16_params conv_s16;
+		struct mlk_rsqrt_s16_params rsqrt_s16;
+		struct mlk_svdf_params svdf;
+		struct mlk_lstm_params lstm;
 	};
 };
 
@@ -819,7 +949,8 @@ struct mlk_op {
 	X(DATA, "operator names data outside the program") \
 	X(MACS, "multiply-accumulates differ from the header") \
 	X(ARENA_LIMIT, "arena larger than the caller allows") \
-	X(MACS_LIMIT, "more multiply-accumulates than the caller allows")
+	X(MACS_LIMIT, "more multiply-accumulates than the caller allows") \
+	X(TIME_LIMIT, "a run may take longer than the caller allows")
 
 enum mlk_reason {
 #define MLK_REASON_ENUM(name, text) MLK_REASON_##name,
@@ -841,13 +972,36 @@ struct mlk_diag {
 };
 
 /**
+ * struct mlk_speed - how long a processor takes at most, in picoseconds
+ * @op_ps: for an operator, besides what follows
+ * @mac_ps: for a multiply-accumulate
+ * @item_ps: for any other value that is computed or moved, such as one that is
+ *	looked up in a table
+ *
+ * A caller measures its own once: programs of one operator, at the clock and
+ * with the caches that it can count on.
+ */
+struct mlk_speed {
+	u32 op_ps;
+	u32 mac_ps;
+	u32 item_ps;
+};
+
+/* Plain C on a core of 1 GHz, with room for cold caches. */
+#define MLK_SPEED_SLOW { .op_ps = 1000000, .mac_ps = 6000, .item_ps = 12000 }
+
+/**
  * struct mlk_limits - what a caller can afford
  * @arena_bytes: largest arena
  * @macs: most multiply-accumulates of one run
+ * @ns: most nanoseconds of one run, as mlk_program_cost() tells them; 0 for any
+ * @speed: for @ns; NULL for MLK_SPEED_SLOW
  */
 struct mlk_limits {
 	u32 arena_bytes;
 	u64 macs;
+	u64 ns;
+	const struct mlk_speed *speed;
 };
 
 /**
@@ -862,8 +1016,8 @@ struct mlk_limits {
  *
  * Context: any; reads only @program.
  * Return: 0; -EBADMSG no program or damaged; -EINVAL inconsistent; -EOPNOTSUPP
- * an operator that is not built in; -E2BIG or -ENOSPC beyond @limits (MACs,
- * arena).
+ * an operator that is not built in; -E2BIG or -ENOSPC beyond @limits (MACs and
+ * time, arena).
  */
 int mlk_program_verify(const void *program, size_t bytes,
 		       const struct mlk_limits *limits, struct mlk_diag *diag);
@@ -873,9 +1027,14 @@ int mlk_program_verify(const void *program, size_t bytes,
  * @in: first input row
  * @out: first output row
  * @rows: how many
- * @in_stride: bytes from one input row to the next, >= @depth
+ * @in_stride: bytes from one input row to the next
  * @out_stride: bytes from one output row to the next, >= @width
- * @depth: inputs of a row
+ * @lines: an input row is @lines times @runs pieces of @run bytes
+ * @line_stride: bytes from one line to the next
+ * @runs: pieces in a line
+ * @run_stride: bytes from one piece to the next
+ * @run: bytes of a piece; its weights are padded to a multiple of 4 inputs
+ * @depth: inputs that an output has weights for, see struct mlk_weights
  * @width: outputs of a row
  * @packed: packed weights
  * @bias: per output
@@ -886,8 +1045,8 @@ int mlk_program_verify(const void *program, size_t bytes,
  * @act_min: lower bound of the fused activation
  * @act_max: upper bound of the fused activation
  * @padded: the only row of @out may be written up to the next multiple of 16
- *
- * Not a byte behind a row is read.
+ * @readable: pieces may be read up to the next multiple of 4, to no effect; else
+ *	not a byte behind them
  */
 struct mlk_product {
 	const s8 *in;
@@ -895,6 +1054,11 @@ struct mlk_product {
 	u32 rows;
 	size_t in_stride;
 	size_t out_stride;
+	u32 lines;
+	size_t line_stride;
+	u32 runs;
+	size_t run_stride;
+	u32 run;
 	u32 depth;
 	u32 width;
 	const s8 *packed;
@@ -906,16 +1070,79 @@ struct mlk_product {
 	s32 act_min;
 	s32 act_max;
 	u32 padded;
+	u32 readable;
 };
+
+/**
+ * struct mlk_depthwise - a filter for each channel of images
+ * @p: weights, requantisation, first operand and result; depth is the number of
+ *	taps, width that of the channels. Rows, strides and pieces are not used.
+ * @window: the filter's way
+ * @in_zero_point: what stands for zero in the operand
+ */
+struct mlk_depthwise {
+	struct mlk_product p;
+	const struct mlk_window *window;
+	s32 in_zero_point;
+};
+
+/* What a struct mlk_simd's depthwise can do at most. */
+#define MLK_DEPTHWISE_TAPS 64
+
+/**
+ * struct mlk_binary_row - neighbouring elements of MLK_OP_BINARY
+ * @params: what to do; kind is ADD, SUB or MUL
+ * @x: of the first operand
+ * @y: of the second operand
+ * @x_step: 1, or 0 if there is just one element of @x
+ * @y_step: the same for @y
+ * @out: of the result; may be @x or @y
+ * @n: how many
+ */
+struct mlk_binary_row {
+	const struct mlk_binary_params *params;
+	const s8 *x;
+	const s8 *y;
+	u32 x_step;
+	u32 y_step;
+	s8 *out;
+	u32 n;
+};
+
+/**
+ * struct mlk_pool_line - neighbouring pixels below the filter of MLK_OP_POOL
+ * @x: some channels of the first pixel
+ * @pixels: how many
+ * @stride: bytes from one pixel to the next
+ * @channels: how many; at most MLK_POOL_CHANNELS
+ * @acc: for each of them, what the values are added to, or the greatest so far
+ * @kind: enum mlk_pool_kind
+ */
+struct mlk_pool_line {
+	const s8 *x;
+	u32 pixels;
+	size_t stride;
+	u32 channels;
+	s32 *acc;
+	u32 kind;
+};
+
+#define MLK_POOL_CHANNELS 64
 
 /**
  * struct mlk_simd - inner loops for one instruction set, see kernel/arch
  * @name: of the instruction set
  * @product: computes a matrix product, byte for byte as mlk_product_c()
+ * @depthwise: DEPTHWISE_CONV of up to MLK_DEPTHWISE_TAPS taps; or NULL
+ * @binary: MLK_OP_BINARY's ADD, SUB and MUL of int8; or NULL
+ * @pool: the values below a line of MLK_OP_POOL's filter; or NULL
  */
 struct mlk_simd {
 	const char *name;
 	void (*product)(const struct mlk_product *p);
+	void (*depthwise)(const struct mlk_depthwise *d);
+	void (*binary)(const struct mlk_binary_row *r);
+	void (*pool)(const struct mlk_pool_line *l);
 };
 
 /**
@@ -983,6 +1210,19 @@ void mlk_program_run_ops(const void *program, void *arena, u32 first, u32 end,
 u64 mlk_program_op_macs(const void *program, u32 op);
 
 /**
+ * mlk_program_cost - how long one run takes at most
+ * @program: as verified
+ * @speed: of the processor, or NULL for MLK_SPEED_SLOW
+ *
+ * An upper bound from what the program does, whatever its inputs, for loops in
+ * plain C; not counted are interrupts, and waiting for others. Integers only.
+ *
+ * Context: any; reads only @program and @speed.
+ * Return: nanoseconds; U64_MAX for more than can be counted.
+ */
+u64 mlk_program_cost(const void *program, const struct mlk_speed *speed);
+
+/**
  * mlk_program_next - the program behind another one, where a file has several
  * @program: as verified
  * @bytes: how many may be read from @program's first byte on
@@ -995,6 +1235,21 @@ u64 mlk_program_op_macs(const void *program, u32 op);
  * Return: the next program's first byte, or NULL if there is nothing behind.
  */
 const void *mlk_program_next(const void *program, size_t bytes);
+
+/**
+ * mlk_program_find - a program by its name, where a file has several
+ * @file: aligned to MLK_PROGRAM_ALIGN; any bytes
+ * @bytes: how many may be read there
+ * @name: of the program
+ *
+ * Headers, checksums and names are checked on the way, which ends at the first
+ * program that is damaged. What is returned is not verified yet; as many fewer
+ * of @bytes may be read there as it lies behind @file.
+ *
+ * Context: any; reads only @file and @name.
+ * Return: the first program with that name, or NULL.
+ */
+const void *mlk_program_find(const void *file, size_t bytes, const char *name);
 
 /**
  * mlk_program_checksum - two running sums over the words behind the checksum
@@ -1033,6 +1288,12 @@ static inline const struct mlk_tensor *mlk_output_at(const struct mlk_header *h,
 						     u32 i)
 {
 	return mlk_input_at(h, h->n_inputs + i);
+}
+
+/* The program's name; empty if it was given none. */
+static inline const char *mlk_program_name(const struct mlk_header *h)
+{
+	return (const char *)h + h->names;
 }
 
 #endif /* MLK_ENGINE_H */

@@ -18,6 +18,15 @@ static inline s32 mlk_clamp(s32 x, s32 lo, s32 hi)
 }
 
 /*
+ * @x + @offset inside [@lo, @hi], of which each plus or minus an offset fits.
+ * Clamped first, so that the sum cannot overflow whatever @x is.
+ */
+static inline s32 mlk_offset_clamped(s32 x, s32 offset, s32 lo, s32 hi)
+{
+	return mlk_clamp(x, lo - offset, hi - offset) + offset;
+}
+
+/*
  * SaturatingRoundingDoublingHighMul. The original adds a nudge of +-2^30 and
  * divides, truncating, by 2^31; adding 2^30 and shifting is the same number for
  * either sign.
@@ -54,6 +63,18 @@ static inline s32 mlk_requant(s32 x, s32 multiplier, s32 shift)
 }
 
 /*
+ * MultiplyByQuantizedMultiplier of a 64-bit sum: @multiplier is Q0.15 and >= 0,
+ * @shift in [-31, MLK_WIDE_MAX_SHIFT]. Unsigned: hostile sums wrap.
+ */
+static inline s32 mlk_requant_wide(u64 x, s32 multiplier, s32 shift)
+{
+	u32 right = (u32)(15 - shift);
+
+	x = x * (u64)multiplier + ((u64)1 << (right - 1));
+	return (s32)((s64)x >> right);
+}
+
+/*
  * one_over_one_plus_x_for_x_in_0_1: three Newton-Raphson steps on 1/(1+x), @x
  * and the result as Q0.31.
  */
@@ -73,6 +94,57 @@ static inline s32 mlk_reciprocal_1p(s32 x)
 	}
 	/* half reciprocal, Q2.29 -> Q0.31 of 1/(1+x) */
 	return y >= (1 << 30) ? MLK_S32_MAX : (s32)((u32)y << 1);
+}
+
+/* A left shift of gemmlowp's fixed point, which saturates. */
+static inline s32 mlk_shift_saturating(s32 x, u32 exponent)
+{
+	s64 wide = (s64)x * (1 << exponent);
+
+	return wide > MLK_S32_MAX ? MLK_S32_MAX :
+	       wide < MLK_S32_MIN ? MLK_S32_MIN :
+				    (s32)wide;
+}
+
+/*
+ * GetInvSqrtQuantizedMultiplierExp: multiplier and shift of 1/sqrt(@x); the shift
+ * is to the left.
+ */
+static inline s32 mlk_inverse_sqrt(u32 x, s32 *shift)
+{
+	const s32 three_halves = (1 << 28) + (1 << 27); /* as Q3.28 */
+	const s32 half_sqrt_2 = 1518500250; /* as Q0.31 */
+	s32 right = 11, half, y = 1 << 28;
+	u32 pairs, i;
+
+	*shift = 0;
+	if (x <= 1)
+		return MLK_S32_MAX;
+	while (x >= 1u << 29) {
+		x >>= 2;
+		right++;
+	}
+	pairs = (mlk_clz32(x) - 1) / 2 - 1;
+	right -= (s32)pairs;
+	x <<= 2 * pairs;
+
+	half = mlk_round_shift((s32)(x >> 1), 1);
+	for (i = 0; i < 5; i++) {
+		/* Q3.28 to the third is Q9.22, times another one Q6.25 */
+		s32 cube = mlk_mul_high(mlk_mul_high(y, y), y);
+
+		cube = mlk_shift_saturating(cube, 6);
+		y = mlk_shift_saturating(mlk_mul_high(three_halves, y) -
+						 mlk_mul_high(half, cube),
+					 3);
+	}
+	y = mlk_mul_high(y, half_sqrt_2);
+	if (right < 0) {
+		y = (s32)((u32)y << -right);
+		right = 0;
+	}
+	*shift = -right;
+	return y;
 }
 
 /*

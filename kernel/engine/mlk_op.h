@@ -7,6 +7,7 @@
 #define MLK_OP_H
 
 #include "mlk_engine.h"
+#include "mlk_fixed.h"
 
 /*
  * The build chooses operators with -DMLK_CONFIG_<OP>=0; everything is on by
@@ -77,6 +78,21 @@
 #endif
 #ifndef MLK_CONFIG_SOFTMAX_S16
 #define MLK_CONFIG_SOFTMAX_S16 1
+#endif
+#ifndef MLK_CONFIG_CONV_S16
+#define MLK_CONFIG_CONV_S16 1
+#endif
+#ifndef MLK_CONFIG_POOL_S16
+#define MLK_CONFIG_POOL_S16 1
+#endif
+#ifndef MLK_CONFIG_RSQRT_S16
+#define MLK_CONFIG_RSQRT_S16 1
+#endif
+#ifndef MLK_CONFIG_SVDF
+#define MLK_CONFIG_SVDF 1
+#endif
+#ifndef MLK_CONFIG_LSTM
+#define MLK_CONFIG_LSTM 1
 #endif
 
 #define MLK_CONFIG_COPY 1
@@ -193,6 +209,26 @@ static inline void mlk_multiply(const struct mlk_frame *f,
 		f->simd->product(p);
 	else
 		mlk_product_c(p);
+}
+
+/* For runs: a sum of products, modulo 2^32. */
+static inline u32 mlk_dot_s8(const s8 *a, const s8 *b, u32 count)
+{
+	u32 sum = 0;
+	u32 i;
+
+	for (i = 0; i < count; i++)
+		sum += (u32)(a[i] * b[i]);
+	return sum;
+}
+
+/* For runs: turn the sum of output number @i into what is stored. */
+static inline s8 mlk_product_output(const struct mlk_product *p, u32 sum, u32 i)
+{
+	s32 q = mlk_requant((s32)sum, p->multiplier[i], p->shift[i]);
+
+	return (s8)mlk_offset_clamped(q, p->out_zero_point, p->act_min,
+				      p->act_max);
 }
 
 #define MLK_OP_RUN(number, NAME, name, least, most, results) \

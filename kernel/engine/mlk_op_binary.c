@@ -8,7 +8,6 @@
  * A row is done in blocks that are widened to 32 bits first: so each kind needs
  * one short loop, whatever the width of its operands and who is repeated.
  */
-#include "mlk_fixed.h"
 #include "mlk_op.h"
 
 #if MLK_CONFIG_BINARY
@@ -227,8 +226,8 @@ static void mlk_binary_block(const struct mlk_binary_params *p, s32 *x, s32 *y,
 	if (p->kind < MLK_BINARY_MINIMUM)
 		mlk_binary_rescale(x, n, 0, 0, p->multiplier, p->shift);
 	for (i = 0; i < n; i++)
-		x[i] = mlk_clamp((s32)((u32)x[i] + (u32)p->out_zero_point),
-				 p->act_min, p->act_max);
+		x[i] = mlk_offset_clamped(x[i], p->out_zero_point, p->act_min,
+					  p->act_max);
 }
 
 /* Elements from one index of each dimension to the next. */
@@ -244,39 +243,88 @@ static void mlk_binary_strides(u32 *strides, const u32 *dims, u32 repeat)
 	}
 }
 
+/* What a row works on: where its operands and its result begin, and steps. */
+struct mlk_binary_place {
+	const void *x;
+	const void *y;
+	void *out;
+	u32 at1;
+	u32 at2;
+	u32 at;
+	u32 step1;
+	u32 step2;
+};
+
+static void mlk_binary_row(const struct mlk_binary_params *p,
+			   const struct mlk_binary_place *row, u32 wide)
+{
+	u32 length = p->dims[MLK_MAX_RANK - 1], i, n;
+	s32 x[MLK_BINARY_BLOCK], y[MLK_BINARY_BLOCK];
+
+	for (i = 0; i < length; i += n) {
+		n = length - i;
+		if (n > MLK_BINARY_BLOCK)
+			n = MLK_BINARY_BLOCK;
+		mlk_binary_load(x, row->x, row->at1 + i * row->step1,
+				row->step1, n, wide);
+		mlk_binary_load(y, row->y, row->at2 + i * row->step2,
+				row->step2, n, wide);
+		mlk_binary_block(p, x, y, n);
+		mlk_binary_store(row->out, row->at + i, x, n, wide);
+	}
+}
+
+/* With the processor's own loop; bytes only. */
+static void mlk_binary_row_simd(const struct mlk_simd *simd,
+				const struct mlk_binary_params *p,
+				const struct mlk_binary_place *row)
+{
+	const struct mlk_binary_row r = {
+		.params = p,
+		.x = (const s8 *)row->x + row->at1,
+		.y = (const s8 *)row->y + row->at2,
+		.x_step = row->step1,
+		.y_step = row->step2,
+		.out = (s8 *)row->out + row->at,
+		.n = p->dims[MLK_MAX_RANK - 1],
+	};
+
+	simd->binary(&r);
+}
+
 void mlk_run_binary(const struct mlk_frame *f)
 {
 	const struct mlk_binary_params *p = &f->op->binary;
 	u32 wide = f->tensors[f->op->out[0]].dtype == MLK_INT16;
+	int fast = !wide && p->kind <= MLK_BINARY_MUL && f->simd &&
+		   f->simd->binary;
 	u32 step1[MLK_MAX_RANK], step2[MLK_MAX_RANK];
-	s32 x[MLK_BINARY_BLOCK], y[MLK_BINARY_BLOCK];
 	const u32 last = MLK_MAX_RANK - 1;
 	u32 index[MLK_MAX_RANK] = { 0 };
-	u32 at1 = 0, at2 = 0, at = 0;
-	u32 i, n;
+	struct mlk_binary_place row = {
+		.x = mlk_in(f, 0),
+		.y = mlk_in(f, 1),
+		.out = mlk_out(f, 0),
+	};
+	u32 i;
 
 	mlk_binary_strides(step1, p->dims, p->repeat1);
 	mlk_binary_strides(step2, p->dims, p->repeat2);
+	row.step1 = step1[last];
+	row.step2 = step2[last];
 	do {
-		for (i = 0; i < p->dims[last]; i += n) {
-			n = p->dims[last] - i;
-			if (n > MLK_BINARY_BLOCK)
-				n = MLK_BINARY_BLOCK;
-			mlk_binary_load(x, mlk_in(f, 0), at1 + i * step1[last],
-					step1[last], n, wide);
-			mlk_binary_load(y, mlk_in(f, 1), at2 + i * step2[last],
-					step2[last], n, wide);
-			mlk_binary_block(p, x, y, n);
-			mlk_binary_store(mlk_out(f, 0), at + i, x, n, wide);
-		}
-		at += p->dims[last];
+		if (fast)
+			mlk_binary_row_simd(f->simd, p, &row);
+		else
+			mlk_binary_row(p, &row, wide);
+		row.at += p->dims[last];
 		for (i = last; i-- > 0;) {
-			at1 += step1[i];
-			at2 += step2[i];
+			row.at1 += step1[i];
+			row.at2 += step2[i];
 			if (++index[i] < p->dims[i])
 				break;
-			at1 -= step1[i] * p->dims[i];
-			at2 -= step2[i] * p->dims[i];
+			row.at1 -= step1[i] * p->dims[i];
+			row.at2 -= step2[i] * p->dims[i];
 			index[i] = 0;
 		}
 	} while (i < last); /* i has wrapped after the last row */

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* FULLY_CONNECTED of int8, and CONV_2D with a kernel of one pixel. */
-#include "mlk_fixed.h"
 #include "mlk_op.h"
 
 #if MLK_CONFIG_FULLY_CONNECTED

@@ -6,7 +6,6 @@
  * of kernels/internal/common.h. A row has 256 possible differences to its
  * maximum, so the program carries what belongs to each of them.
  */
-#include "mlk_fixed.h"
 #include "mlk_op.h"
 
 #if MLK_CONFIG_LOG_SOFTMAX

@@ -4,7 +4,6 @@
  * between them. Arithmetic: LUTLookup in tensorflow/lite/kernels/internal/
  * common.h; the table was filled when the program was made.
  */
-#include "mlk_fixed.h"
 #include "mlk_op.h"
 
 #if MLK_CONFIG_LUT_S16

@@ -76,6 +76,19 @@ static void mlk_pool_max(s32 *acc, const s8 *x, u32 n)
 		acc[i] = x[i] > acc[i] ? x[i] : acc[i];
 }
 
+static void mlk_pool_line_c(const struct mlk_pool_line *l)
+{
+	const s8 *x = l->x;
+	u32 i;
+
+	for (i = 0; i < l->pixels; i++, x += l->stride) {
+		if (l->kind == MLK_POOL_MAX)
+			mlk_pool_max(l->acc, x, l->channels);
+		else
+			mlk_pool_sum(l->acc, x, l->channels);
+	}
+}
+
 /*
  * Round to the nearest, ties away from zero. A reciprocal instead of divisions
  * is exact while (128.5 * taps) * taps < 2^32.
@@ -96,36 +109,39 @@ static void mlk_pool_divide(s32 *acc, u32 n, u32 taps)
 }
 
 /* All channels of one position. */
-static void mlk_pool_pixel(const struct mlk_pool_params *p, const s8 *image,
+static void mlk_pool_pixel(const struct mlk_frame *f, const s8 *image,
 			   struct mlk_span rows, struct mlk_span columns,
 			   s8 *out)
 {
+	const struct mlk_pool_params *p = &f->op->pool;
 	u32 taps = (rows.end - rows.begin) * (columns.end - columns.begin);
 	s32 start = p->kind == MLK_POOL_MAX ? -128 : 0;
-	u32 channels = p->channels, first, n, y, x, i;
-	s32 acc[MLK_TILE];
+	s32 acc[MLK_POOL_CHANNELS];
+	struct mlk_pool_line line = {
+		.pixels = columns.end - columns.begin,
+		.stride = p->channels,
+		.acc = acc,
+		.kind = p->kind,
+	};
+	u32 first, y, i;
 
-	for (first = 0; first < channels; first += n) {
-		n = mlk_tile(channels - first);
-		for (i = 0; i < n; i++)
+	for (first = 0; first < p->channels; first += line.channels) {
+		line.channels =
+			mlk_min_u32(p->channels - first, MLK_POOL_CHANNELS);
+		for (i = 0; i < line.channels; i++)
 			acc[i] = start;
 		for (y = rows.begin; y < rows.end; y++) {
-			const s8 *pixel =
-				image + first +
-				((size_t)y * p->window.in_w + columns.begin) *
-					channels;
-
-			for (x = columns.begin; x < columns.end; x++) {
-				if (p->kind == MLK_POOL_MAX)
-					mlk_pool_max(acc, pixel, n);
-				else
-					mlk_pool_sum(acc, pixel, n);
-				pixel += channels;
-			}
+			line.x = image + first +
+				 ((size_t)y * p->window.in_w + columns.begin) *
+					 p->channels;
+			if (f->simd && f->simd->pool)
+				f->simd->pool(&line);
+			else
+				mlk_pool_line_c(&line);
 		}
 		if (p->kind == MLK_POOL_AVERAGE)
-			mlk_pool_divide(acc, n, taps);
-		for (i = 0; i < n; i++)
+			mlk_pool_divide(acc, line.channels, taps);
+		for (i = 0; i < line.channels; i++)
 			out[first + i] =
 				(s8)mlk_clamp(acc[i], p->act_min, p->act_max);
 	}
@@ -146,7 +162,7 @@ void mlk_run_pool(const struct mlk_frame *f)
 							  w->in_h);
 
 			for (column = 0; column < w->out_w; column++) {
-				mlk_pool_pixel(p, image, rows,
+				mlk_pool_pixel(f, image, rows,
 					       mlk_inside(column, w->stride_w,
 							  w->pad_w, w->filter_w,
 							  w->in_w),

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * What a table is too small for: QUANTIZE, LEAKY_RELU and the RELU family of
+ * What a table is too small for: QUANTIZE, ABS, LEAKY_RELU and the RELU family of
  * 16- or 32-bit operands, and from 8 bits to 16. Arithmetic: reference/
  * requantize.h and leaky_relu.h in tensorflow/lite/kernels/internal.
  */
-#include "mlk_fixed.h"
 #include "mlk_op.h"
 
 #if MLK_CONFIG_REQUANTIZE
@@ -42,10 +41,10 @@ int mlk_check_requantize(struct mlk_check *c)
 	    p->positive_shift > 30 || p->negative_multiplier < 0 ||
 	    p->negative_shift < -31 || p->negative_shift > 30)
 		return MLK_REASON_PARAM;
-	if (p->in_zero_point < -128 || p->in_zero_point > 127 ||
-	    p->out_zero_point < -128 || p->out_zero_point > 127 ||
-	    p->act_min > p->act_max || p->act_min < -half - half ||
-	    p->act_max > half - 1 + half)
+	if (p->in_zero_point < -32768 || p->in_zero_point > 32767 ||
+	    p->out_zero_point < -32768 || p->out_zero_point > 32767 ||
+	    p->absolute > 1 || p->act_min > p->act_max ||
+	    p->act_min < -half - half || p->act_max > half - 1 + half)
 		return MLK_REASON_PARAM;
 	return MLK_REASON_NONE;
 }
@@ -59,6 +58,9 @@ static s32 mlk_requantize_one(const struct mlk_requantize_params *p, s32 x)
 	if (value >= 0)
 		q = (u32)mlk_requant(value, p->positive_multiplier,
 				     p->positive_shift);
+	else if (p->absolute)
+		q = (u32)mlk_requant((s32)(0 - (u32)value),
+				     p->negative_multiplier, p->negative_shift);
 	else
 		q = (u32)mlk_requant(value, p->negative_multiplier,
 				     p->negative_shift);

@@ -4,7 +4,6 @@
  * interpolated. Arithmetic: tensorflow/lite/kernels/internal/reference/
  * integer_ops/logistic.h and tanh.h.
  */
-#include "mlk_fixed.h"
 #include "mlk_op.h"
 
 #if MLK_CONFIG_SIGMOID_S16

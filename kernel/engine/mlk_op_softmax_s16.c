@@ -4,7 +4,6 @@
  * their sum from interpolated tables. Arithmetic: SoftmaxInt16 in
  * tensorflow/lite/kernels/internal/reference/softmax.h.
  */
-#include "mlk_fixed.h"
 #include "mlk_op.h"
 
 #if MLK_CONFIG_SOFTMAX_S16

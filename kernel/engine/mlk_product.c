@@ -5,7 +5,6 @@
  * integer_ops/{fully_connected,conv}.h. The input offset times the sum of a
  * row's weights is a constant, so the program carries it in the bias.
  */
-#include "mlk_fixed.h"
 #include "mlk_op.h"
 
 static u32 mlk_output_blocks(u32 width)
@@ -47,6 +46,14 @@ struct mlk_product mlk_product_of(const struct mlk_frame *f,
 	const u8 *base = f->program;
 
 	return (struct mlk_product){
+		.in = mlk_in(f, 0),
+		.out = mlk_out(f, 0),
+		.rows = 1,
+		.in_stride = w->depth,
+		.out_stride = w->width,
+		.lines = 1,
+		.runs = 1,
+		.run = w->depth,
 		.depth = w->depth,
 		.width = w->width,
 		.packed = (const s8 *)(base + w->packed),
@@ -58,15 +65,6 @@ struct mlk_product mlk_product_of(const struct mlk_frame *f,
 		.act_min = w->act_min,
 		.act_max = w->act_max,
 	};
-}
-
-static inline s8 mlk_product_output(const struct mlk_product *p, u32 acc, u32 i)
-{
-	u32 q = (u32)mlk_requant((s32)acc, p->multiplier[i], p->shift[i]);
-
-	/* unsigned: hostile scales wrap, never overflow */
-	q += (u32)p->out_zero_point;
-	return (s8)mlk_clamp((s32)q, p->act_min, p->act_max);
 }
 
 /*
@@ -83,31 +81,51 @@ static inline void mlk_mac_block(u32 *acc, const s8 *w, const s8 *x, u32 lanes)
 }
 
 /*
- * Up to @lanes outputs from number @i on; @rest is what is left of the row
- * behind its last whole four, and zeros. Inlined for each number of lanes, so
+ * One piece of an input row, and zeros behind its end. Returns the weights
+ * behind it.
+ */
+static inline const s8 *mlk_mac_run(u32 *acc, const s8 *w, const s8 *x, u32 run,
+				    u32 lanes)
+{
+	const u32 step = MLK_BLOCK_OUTPUTS * MLK_BLOCK_INPUTS;
+	s8 rest[MLK_BLOCK_INPUTS] = { 0 };
+	u32 k;
+
+	for (k = 0; k + 4 <= run; k += 4, w += step)
+		mlk_mac_block(acc, w, x + k, lanes);
+	if (k == run)
+		return w;
+	for (; k < run; k++)
+		rest[k & 3] = x[k];
+	mlk_mac_block(acc, w, rest, lanes);
+	return w + step;
+}
+
+/*
+ * Up to @lanes outputs from number @i on. Inlined for each number of lanes, so
  * that the sums stay in registers.
  */
 static inline __attribute__((always_inline)) void
-mlk_product_block(const struct mlk_product *p, const s8 *in, const s8 *rest,
-		  const s8 *w, u32 i, s8 *out, u32 lanes)
+mlk_product_block(const struct mlk_product *p, const s8 *in, const s8 *w, u32 i,
+		  s8 *out, u32 lanes)
 {
-	const u32 step = MLK_BLOCK_OUTPUTS * MLK_BLOCK_INPUTS;
 	u32 n = p->width - i < lanes ? p->width - i : lanes;
 	u32 acc[MLK_BLOCK_OUTPUTS];
-	u32 j, k;
+	u32 line, run, j;
 
 	for (j = 0; j < lanes; j++)
 		acc[j] = (u32)p->bias[i + j];
-	for (k = 0; k + 4 <= p->depth; k += 4, w += step)
-		mlk_mac_block(acc, w, in + k, lanes);
-	if (k < p->depth)
-		mlk_mac_block(acc, w, rest, lanes);
+	for (line = 0; line < p->lines; line++, in += p->line_stride) {
+		const s8 *x = in;
+
+		for (run = 0; run < p->runs; run++, x += p->run_stride)
+			w = mlk_mac_run(acc, w, x, p->run, lanes);
+	}
 	for (j = 0; j < n; j++)
 		out[i + j] = mlk_product_output(p, acc[j], i + j);
 }
 
-static void mlk_product_row(const struct mlk_product *p, const s8 *in,
-			    const s8 *rest, s8 *out)
+static void mlk_product_row(const struct mlk_product *p, const s8 *in, s8 *out)
 {
 	size_t block = (size_t)mlk_input_blocks(p->depth) * MLK_BLOCK_OUTPUTS *
 		       MLK_BLOCK_INPUTS;
@@ -116,11 +134,11 @@ static void mlk_product_row(const struct mlk_product *p, const s8 *in,
 
 	for (i = 0; i < p->width; i += MLK_BLOCK_OUTPUTS, w += block) {
 		if (p->width - i > 8)
-			mlk_product_block(p, in, rest, w, i, out, 16);
+			mlk_product_block(p, in, w, i, out, 16);
 		else if (p->width - i > 4)
-			mlk_product_block(p, in, rest, w, i, out, 8);
+			mlk_product_block(p, in, w, i, out, 8);
 		else
-			mlk_product_block(p, in, rest, w, i, out, 4);
+			mlk_product_block(p, in, w, i, out, 4);
 	}
 }
 
@@ -128,14 +146,10 @@ void mlk_product_c(const struct mlk_product *p)
 {
 	const s8 *in = p->in;
 	s8 *out = p->out;
-	u32 row, i;
+	u32 row;
 
 	for (row = 0; row < p->rows; row++) {
-		s8 rest[MLK_BLOCK_INPUTS] = { 0 };
-
-		for (i = p->depth & ~3u; i < p->depth; i++)
-			rest[i & 3] = in[i];
-		mlk_product_row(p, in, rest, out);
+		mlk_product_row(p, in, out);
 		in += p->in_stride;
 		out += p->out_stride;
 	}

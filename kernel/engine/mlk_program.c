@@ -63,7 +63,7 @@ static int mlk_check_layout(const struct mlk_header *h)
 	    h->data % MLK_DATA_ALIGN || h->names < h->data ||
 	    h->names >= h->total_bytes)
 		return MLK_REASON_LAYOUT;
-	/* the last name, and so each, ends inside */
+	/* there is one, and the last, and so each, ends inside */
 	if (((const u8 *)h)[h->total_bytes - 1])
 		return MLK_REASON_LAYOUT;
 	return MLK_REASON_NONE;
@@ -122,6 +122,8 @@ static int mlk_zero_point_ok(u32 dtype, s32 zero_point)
 		return zero_point >= -128 && zero_point <= 127;
 	case MLK_UINT8:
 		return zero_point >= 0 && zero_point <= 255;
+	case MLK_INT16:
+		return zero_point >= -32768 && zero_point <= 32767;
 	default:
 		return zero_point == 0;
 	}
@@ -275,7 +277,11 @@ static int mlk_check_all(const struct mlk_header *h, size_t bytes,
 		    mlk_tensor_at(h, io[i])->flags & MLK_TENSOR_CONST)
 			return MLK_REASON_IO;
 
-	return mlk_check_ops(h, diag);
+	reason = mlk_check_ops(h, diag);
+	if (!reason && limits && limits->ns &&
+	    mlk_program_cost(h, limits->speed) > limits->ns)
+		reason = MLK_REASON_TIME_LIMIT;
+	return reason;
 }
 
 int mlk_program_verify(const void *program, size_t bytes,
@@ -301,6 +307,7 @@ int mlk_program_verify(const void *program, size_t bytes,
 	case MLK_REASON_ARENA_LIMIT:
 		return -ENOSPC;
 	case MLK_REASON_MACS_LIMIT:
+	case MLK_REASON_TIME_LIMIT:
 		return -E2BIG;
 	default:
 		return -EINVAL;
@@ -314,4 +321,24 @@ const void *mlk_program_next(const void *program, size_t bytes)
 		   MLK_DATA_ALIGN;
 
 	return size < bytes ? (const u8 *)program + size : NULL;
+}
+
+static int mlk_same_text(const char *a, const char *b)
+{
+	for (; *a && *a == *b; a++)
+		b++;
+	return *a == *b;
+}
+
+const void *mlk_program_find(const void *file, size_t bytes, const char *name)
+{
+	const struct mlk_header *h = file;
+	const u8 *end = (const u8 *)file + bytes;
+
+	while (h && !mlk_check_header(h, (size_t)(end - (const u8 *)h))) {
+		if (mlk_same_text(mlk_program_name(h), name))
+			return h;
+		h = mlk_program_next(h, (size_t)(end - (const u8 *)h));
+	}
+	return NULL;
 }

@@ -6,7 +6,6 @@
 #ifndef MLK_SPATIAL_H
 #define MLK_SPATIAL_H
 
-#include "mlk_fixed.h"
 #include "mlk_op.h"
 
 /* Accumulators on the stack: 256 bytes of it. */
@@ -79,13 +78,11 @@ static inline int mlk_is_s8(s32 value)
 	return value >= -128 && value <= 127;
 }
 
-/* unsigned: hostile scales wrap, never overflow */
 static inline s32 mlk_scaled(u32 acc, s32 multiplier, s32 shift, s32 zero,
 			     s32 low, s32 high)
 {
-	u32 q = (u32)mlk_requant((s32)acc, multiplier, shift) + (u32)zero;
-
-	return mlk_clamp((s32)q, low, high);
+	return mlk_offset_clamped(mlk_requant((s32)acc, multiplier, shift),
+				  zero, low, high);
 }
 
 /* Is all of a filter in the data, and in its range? Returns the reason. */

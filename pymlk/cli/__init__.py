@@ -28,7 +28,7 @@ INTERRUPTED = 130
 EXIT_CODES = """\
 exit codes:
   0    done
-  1    done, but something is invalid, unsupported or was not restored
+  1    done, but something is invalid, unsupported, too slow or was not restored
   2    wrong usage
   3    a policy, model or field is wrong; the message says where
   4    the system refused: permission, no such file, input/output error
@@ -70,6 +70,13 @@ def _count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} found, 1 or more expected")
     return value
+
+
+def _speed(text: str) -> tuple[int, ...]:
+    values = tuple(map(int, text.split(",")))
+    if len(values) != 3 or not all(0 <= value < 1 << 32 for value in values):
+        raise argparse.ArgumentTypeError(f"{text} found, three numbers expected")
+    return values
 
 
 def _root(parser: argparse.ArgumentParser) -> None:
@@ -122,6 +129,7 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "pymlk inspect model.tflite",
         "pymlk inspect --json model.mlk | jq .macs",
         "pymlk inspect --profile model.tflite",
+        "pymlk inspect --budget-ns 50000 model.mlk",
     )
     p.add_argument("file", metavar="FILE", help=".tflite model or .mlk program")
     p.add_argument(
@@ -133,6 +141,19 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     p.add_argument(
         "--rounds", type=_count, default=30, help="rounds to take the median of"
     )
+    p.add_argument(
+        "--budget-ns",
+        type=_count,
+        metavar="N",
+        help="exit code 1 if a run may take longer",
+    )
+    p.add_argument(
+        "--speed",
+        type=_speed,
+        metavar="OP,MAC,ITEM",
+        help="picoseconds that the target takes at most, for that estimate: an "
+        "operator, a multiply-accumulate, any other value (default: plain C, 1 GHz)",
+    )
     p = _command(
         commands,
         "compile",
@@ -140,6 +161,7 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "pymlk compile model.tflite",
         "pymlk compile model.tflite -o /boot/model.mlk",
         "pymlk compile first.tflite second.tflite -o both.mlk",
+        "pymlk compile --reuse-inputs model.tflite",
     )
     p.add_argument("models", nargs="+", metavar="MODEL", help="quantised .tflite file")
     p.add_argument(
@@ -147,6 +169,12 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--output",
         metavar="FILE",
         help="default: MODEL with the ending .mlk; needed for several",
+    )
+    p.add_argument(
+        "--reuse-inputs",
+        action="store_true",
+        help="smaller arena: a run overwrites its inputs, so all of them must be "
+        "written before each",
     )
     p = _command(
         commands,

@@ -30,14 +30,20 @@ def write_atomically(path: str, data: bytes) -> None:
         raise
 
 
-def _compile(name: str) -> tuple[Program, dict[str, Any]]:
-    with open(name, "rb") as file:
+def _name(path: str) -> str:
+    """A program is called like its model's file."""
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _compile(path: str, keep_inputs: bool) -> tuple[Program, dict[str, Any]]:
+    with open(path, "rb") as file:
         data = file.read()
     try:
-        program = Program(compile_model(data))
+        program = Program(compile_model(data, _name(path), keep_inputs=keep_inputs))
     except ModelError as error:
-        raise type(error)(f"{name}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error
     return program, {
+        "name": program.name,
         "model_bytes": len(data),
         "program_bytes": len(program),
         "arena_bytes": program.arena_bytes,
@@ -64,7 +70,12 @@ def main(options: argparse.Namespace) -> int:
         output = os.path.splitext(models[0])[0] + ".mlk"
     if os.path.abspath(output) in map(os.path.abspath, models):
         raise ModelError(f"{output}: is the model itself; name another with -o")
-    compiled = [_compile(name) for name in models]
+    names = [_name(path) for path in models]
+    for name in names:
+        if names.count(name) > 1:
+            complain(f"several models are named {name}: no name would find each")
+            return USAGE
+    compiled = [_compile(path, not options.reuse_inputs) for path in models]
     data = join([bytes(program) for program, _ in compiled])
     write_atomically(output, data)
     if len(models) == 1:
@@ -72,12 +83,12 @@ def main(options: argparse.Namespace) -> int:
         text = f"{output}: {_text(facts)}"
     else:
         programs = [
-            {"model": name, **facts}
-            for name, (_, facts) in zip(models, compiled, strict=True)
+            {"model": path, **facts}
+            for path, (_, facts) in zip(models, compiled, strict=True)
         ]
         facts = {"bytes": len(data), "programs": programs}
         text = f"{output}: {len(programs)} programs, {len(data)} bytes"
         for i, program in enumerate(programs):
-            text += f"\n  [{i}] {program['model']}: {_text(program)}"
+            text += f"\n  [{i}] {program['name']}: {_text(program)}"
     print(json.dumps({"output": output, **facts}) if options.json else text)
     return OK

@@ -9,8 +9,8 @@
 _shtab_pymlk_subparsers=(attrs inspect compile bench run restore completion)
 
 _shtab_pymlk_attrs_option_strings=(-h --help --json --find --watch --count --root)
-_shtab_pymlk_inspect_option_strings=(-h --help --json --profile --rounds)
-_shtab_pymlk_compile_option_strings=(-h --help --json -o --output)
+_shtab_pymlk_inspect_option_strings=(-h --help --json --profile --rounds --budget-ns --speed)
+_shtab_pymlk_compile_option_strings=(-h --help --json -o --output --reuse-inputs)
 _shtab_pymlk_bench_option_strings=(-h --help --json --rounds)
 _shtab_pymlk_run_option_strings=(-h --help --json --apply --seconds --decisions --root --state-dir)
 _shtab_pymlk_restore_option_strings=(-h --help --json --state-dir)
@@ -44,6 +44,7 @@ _shtab_pymlk_compile_pos_0_nargs=+
 _shtab_pymlk_compile__h_nargs=0
 _shtab_pymlk_compile___help_nargs=0
 _shtab_pymlk_compile___json_nargs=0
+_shtab_pymlk_compile___reuse_inputs_nargs=0
 _shtab_pymlk_bench__h_nargs=0
 _shtab_pymlk_bench___help_nargs=0
 _shtab_pymlk_bench___json_nargs=0

@@ -59,9 +59,19 @@ def _cost(program: Program) -> dict[str, Any]:
     }
 
 
+def _time(program: Program, options: argparse.Namespace) -> dict[str, Any]:
+    """How long a run may take, and whether that is in the budget."""
+    cost = program.cost(options.speed)
+    facts: dict[str, Any] = {"at_most_ns": cost}
+    if options.budget_ns is not None:
+        facts |= {"budget_ns": options.budget_ns, "slow": cost > options.budget_ns}
+    return facts
+
+
 def _program_facts(program: Program) -> dict[str, Any]:
     return {
         "kind": "program",
+        "name": program.name,
         "inputs": list(program.inputs),
         "outputs": list(program.outputs),
         "operators": [
@@ -84,7 +94,8 @@ def _print_tensor(role: str, tensor: dict[str, Any]) -> None:
 
 
 def _print(name: str, size: int, facts: dict[str, Any]) -> None:
-    print(f"{name}: {facts['kind']}, {size} bytes")
+    called = f" {facts['name']}" if facts.get("name") else ""
+    print(f"{name}: {facts['kind']}{called}, {size} bytes")
     for tensor in facts["inputs"]:
         _print_tensor("input", tensor)
     for tensor in facts["outputs"]:
@@ -101,6 +112,11 @@ def _print(name: str, size: int, facts: dict[str, Any]) -> None:
         f"  program {facts['program_bytes']} bytes, arena {facts['arena_bytes']} "
         f"bytes, {facts['macs']} MACs"
     )
+    text = f"  a run takes at most {facts['at_most_ns']:,} ns"
+    if "slow" in facts:
+        text += f", {'OVER' if facts['slow'] else 'in'} the budget of "
+        text += f"{facts['budget_ns']:,} ns"
+    print(text)
     if "profile" in facts:
         show(facts["profile"])
 
@@ -115,7 +131,10 @@ def _all_facts(data: bytes, options: argparse.Namespace) -> list[dict[str, Any]]
         model = data
         found = [_model_facts(read_quantised(data))]
     for facts, program in found:
-        if options.profile and program is not None:
+        if program is None:
+            continue
+        facts.update(_time(program, options))
+        if options.profile:
             facts["profile"] = profile(program, options.rounds, model)
     return [facts for facts, _ in found]
 
@@ -138,4 +157,5 @@ def main(options: argparse.Namespace) -> int:
     else:
         for i, facts in enumerate(found):
             _print(f"{options.file}[{i}]", facts["program_bytes"], facts)
-    return PARTLY if any(facts["unsupported"] for facts in found) else OK
+    partly = any(facts["unsupported"] or facts.get("slow") for facts in found)
+    return PARTLY if partly else OK

@@ -11,7 +11,7 @@ ready-made needs none of it.
 import zlib
 
 from ..errors import ModelError, UnsupportedOpError
-from .lower import LOWER, Builder, Unsupported, folded
+from .lower import LOWER, STATES, Builder, Unsupported, folded
 from .plan import Plan
 from .program import source_crc
 from .schema import Graph, Op, read_graph
@@ -64,7 +64,9 @@ def _lower_all(graph: Graph) -> tuple[Builder, tuple[str, ...]]:
                 continue
             if lower is None:
                 raise Unsupported("no such operator in the engine")
-            for number in op.inputs:
+            for position, number in enumerate(op.inputs):
+                if position in STATES.get(op.name, ()):
+                    continue
                 if number >= 0 and graph.tensors[number].is_variable:
                     raise Unsupported(f"{graph.tensors[number]} is a variable")
             lower(builder, op)
@@ -100,32 +102,40 @@ def _check_quantised(graph: Graph) -> None:
     )
 
 
-def compile_graph(graph: Graph, crc: int = 0) -> bytes:
+def compile_graph(
+    graph: Graph, crc: int = 0, name: str = "", *, keep_inputs: bool = True
+) -> bytes:
     """Compile a graph that `read_graph` gave; see `compile_model`."""
     try:
-        return _compile(graph, crc)
+        return _compile(graph, crc, name, keep_inputs)
     except Unsupported as reason:
         raise UnsupportedOpError(
             f"the engine does not support this model: {reason}", (str(reason),)
         ) from None
 
 
-def _compile(graph: Graph, crc: int) -> bytes:
+def _compile(graph: Graph, crc: int, name: str, keep_inputs: bool) -> bytes:
     builder, missing = _lower_all(graph)
     if missing:
         raise UnsupportedOpError(
             "the engine does not support " + ", ".join(missing), missing
         )
-    return Plan(builder).program(crc)
+    return Plan(builder, keep_inputs).program(crc, name)
 
 
-def compile_model(data: bytes) -> bytes:
+def compile_model(data: bytes, name: str = "", *, keep_inputs: bool = True) -> bytes:
     """Compile a ``.tflite`` file into a program.
 
     Parameters
     ----------
     data : bytes
         The whole ``.tflite`` file.
+    name : str, optional
+        What the program is called, to find it in a file with several.
+    keep_inputs : bool
+        A run leaves the inputs as they are, so that only those that change need be
+        written before the next one. ``False`` makes the arena smaller: each run
+        overwrites its inputs, which may even lie where the outputs will.
 
     Returns
     -------
@@ -150,7 +160,8 @@ def compile_model(data: bytes) -> bytes:
     >>> compile_model(Path("models/readahead/model.tflite").read_bytes())[:4]
     b'MLKP'
     """
-    return compile_graph(read_quantised(data), zlib.crc32(data))
+    graph = read_quantised(data)
+    return compile_graph(graph, zlib.crc32(data), name, keep_inputs=keep_inputs)
 
 
 def read_quantised(data: bytes) -> Graph:

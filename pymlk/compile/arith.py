@@ -12,6 +12,8 @@ from collections.abc import Callable
 from ..errors import ModelError
 
 INT32_MAX = 2**31 - 1
+# MLK_WIDE_MAX_SHIFT
+WIDE_MAX_SHIFT = 14
 
 
 def f32(value: float) -> float:
@@ -54,6 +56,18 @@ def quantize_multiplier(real: float, most: int = 30) -> tuple[int, int]:
     if shift > most:
         raise ModelError(f"a ratio of scales of {real:g} is beyond 32-bit arithmetic")
     return multiplier, shift
+
+
+def wide_multiplier(multiplier: int, shift: int) -> tuple[int, int]:
+    """What `quantize_multiplier` gave, for 64-bit sums: Q0.15 instead of Q0.31.
+
+    Source: MultiplyByQuantizedMultiplier of int64 in internal/common.cc.
+    """
+    if shift > WIDE_MAX_SHIFT:
+        raise ModelError("a ratio of scales is beyond the arithmetic of int16")
+    if multiplier >= 0x7FFF0000:
+        return 0x7FFF, shift
+    return (multiplier + (1 << 15)) >> 16, shift
 
 
 def mul_high(a: int, b: int) -> int:

@@ -2,6 +2,7 @@
 """Give every tensor of a lowered model its number and its place in arena or data."""
 
 from bisect import insort
+from itertools import accumulate
 
 from ..errors import ModelError, UnsupportedOpError
 from .lower import Builder, Unsupported, quantization
@@ -42,11 +43,15 @@ class Plan:
     ----------
     builder : Builder
         A model whose operators are all lowered.
+    keep_inputs : bool
+        Inputs have their memory for themselves; else it is used again in a run, once
+        they have been read.
     """
 
-    def __init__(self, builder: Builder) -> None:
+    def __init__(self, builder: Builder, keep_inputs: bool = True) -> None:
         tidy(builder)
         self._builder = builder
+        self._keep_inputs = keep_inputs
         self._all = builder.tensors
         self.tensors: list[Tensor] = []
         self.host: list[str] = []
@@ -123,25 +128,32 @@ class Plan:
         taken.add(self._memory(number))
         return number
 
-    def _lifetimes(self, lasting: set[int]) -> dict[int, tuple[int, int]]:
-        """First and last step of each memory; some last for the whole run."""
+    def _lifetimes(
+        self, inputs: list[int], outputs: list[int]
+    ) -> dict[int, tuple[int, int]]:
+        """First and last step of each memory; some last from run to run."""
         end = len(self.steps)
         lives: dict[int, tuple[int, int]] = {}
         for at, step in enumerate(self.steps):
             for number in (*step.inputs, *step.outputs):
                 first, last = lives.get(self._memory(number), (at, at))
                 lives[self._memory(number)] = min(first, at), max(last, at)
-        lasting |= {self._memory(n) for step in self.init_steps for n in step.outputs}
+        for memory in map(self._memory, inputs):
+            last = lives.get(memory, (-1, -1))[1]
+            lives[memory] = -1, end if self._keep_inputs else last
+        for memory in map(self._memory, outputs):
+            lives[memory] = lives[memory][0], end
+        lasting = {self._memory(n) for step in self.init_steps for n in step.outputs}
         lasting |= {
             self._memory(n) for n, t in enumerate(self.tensors) if t.is_variable
         }
         return lives | dict.fromkeys(lasting, (-1, end))
 
-    def _places(self, lasting: set[int]) -> tuple[list[Place], int]:
+    def _places(self, inputs: list[int], outputs: list[int]) -> tuple[list[Place], int]:
         """Where each tensor lies, and how large the arena must be."""
-        lives = self._lifetimes(lasting)
+        lives = self._lifetimes(inputs, outputs)
         sizes = {
-            self._memory(n): tensor_bytes(t)
+            self._memory(n): aligned(tensor_bytes(t))
             for n, t in enumerate(self.tensors)
             if t.data is None
         }
@@ -171,13 +183,15 @@ class Plan:
             )
         return places, arena_bytes
 
-    def program(self, crc: int) -> bytes:
+    def program(self, crc: int, name: str) -> bytes:
         """Write the program.
 
         Parameters
         ----------
         crc : int
             CRC-32 of the ``.tflite`` file.
+        name : str
+            The program's own, by which it is found among others.
 
         Returns
         -------
@@ -193,7 +207,7 @@ class Plan:
         taken: set[int] = set()
         inputs = [self.border(t, taken) for t in graph.inputs]
         outputs = [self.border(t, taken) for t in graph.outputs]
-        places, arena_bytes = self._places(taken)
+        places, arena_bytes = self._places(inputs, outputs)
         steps = [*self.init_steps, *self.steps]
         if len(steps) > MAX_OPS:
             raise Unsupported(f"more than {MAX_OPS} operators")
@@ -206,6 +220,7 @@ class Plan:
             arena_bytes,
             crc,
             len(self.init_steps),
+            name,
         )
         if len(program) > MAX_BYTES:
             raise Unsupported(
@@ -214,13 +229,51 @@ class Plan:
         return program
 
 
+# Bounds the time that planning takes: a few seconds.
+_MAX_COMPARISONS = 1 << 22
+_ROUNDS = 40
+
+
+def _bound(sizes: list[int], lives: list[tuple[int, int]]) -> int:
+    """No plan is smaller: the most that is there at the same time."""
+    changes: dict[int, int] = {}
+    for size, (first, last) in zip(sizes, lives, strict=True):
+        changes[first] = changes.get(first, 0) + size
+        changes[last + 1] = changes.get(last + 1, 0) - size
+    return max(accumulate(changes[at] for at in sorted(changes)))
+
+
+def _stack(
+    order: list[int], sizes: list[int], lives: list[tuple[int, int]]
+) -> list[int]:
+    """Offsets of blocks that take, one after the other, the first gap there is."""
+    offsets = [0] * len(sizes)
+    done: list[int] = []  # in the order of their offsets
+    for block in order:
+        first, last = lives[block]
+        offset = 0
+        for other in done:
+            start, end = lives[other]
+            if start > last or end < first:
+                continue
+            if offset + sizes[block] <= offsets[other]:
+                break
+            offset = max(offset, offsets[other] + sizes[other])
+        offsets[block] = offset
+        insort(done, block, key=offsets.__getitem__)
+    return offsets
+
+
 def place(sizes: list[int], lives: list[tuple[int, int]]) -> tuple[list[int], int]:
-    """Offsets for blocks with lifetimes, largest first into the first gap.
+    """Offsets for blocks with lifetimes, with a small peak.
+
+    Blocks take the first gap, in an order to begin with; then the block that makes the
+    peak goes first, and so on, until no plan can be smaller or time is up.
 
     Parameters
     ----------
     sizes : list of int
-        Bytes of each block.
+        Bytes of each block, of at least one.
     lives : list of tuple of (int, int)
         First and last step in which each is used.
 
@@ -229,20 +282,24 @@ def place(sizes: list[int], lives: list[tuple[int, int]]) -> tuple[list[int], in
     tuple of (list of int, int)
         Offset of each block, and the end of the last one.
     """
-    offsets = [0] * len(sizes)
-    done: list[int] = []  # in the order of their offsets
-    peak = 0
-    for block in sorted(range(len(sizes)), key=lambda b: -sizes[b]):
-        first, last = lives[block]
-        offset = 0
-        for other in done:
-            start, end = lives[other]
-            if start > last or end < first:
-                continue
-            if offset + aligned(sizes[block]) <= offsets[other]:
-                break
-            offset = max(offset, offsets[other] + aligned(sizes[other]))
-        offsets[block] = offset
-        insort(done, block, key=offsets.__getitem__)
-        peak = max(peak, offset + aligned(sizes[block]))
-    return offsets, peak
+    blocks = range(len(sizes))
+    bound = _bound(sizes, lives)
+    best: tuple[list[int], int] = [], 1 << 62
+    rounds = min(_ROUNDS, 1 + _MAX_COMPARISONS // (len(sizes) ** 2 + 1))
+    orders = (
+        sorted(blocks, key=lambda b: -sizes[b]),
+        sorted(blocks, key=lambda b: (-lives[b][1], -sizes[b])),
+        sorted(blocks, key=lambda b: (lives[b][0], -sizes[b])),
+    )
+    for order in orders:
+        for _ in range(rounds):
+            if best[1] == bound:
+                return best
+            offsets = _stack(order, sizes, lives)
+            ends = [o + size for o, size in zip(offsets, sizes, strict=True)]
+            peak = max(ends)
+            if peak < best[1]:
+                best = offsets, peak
+            order.remove(ends.index(peak))
+            order.insert(0, ends.index(peak))
+    return best

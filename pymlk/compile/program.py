@@ -52,6 +52,11 @@ OP_REQUANTIZE = 33
 OP_LUT_S16 = 34
 OP_SIGMOID_S16 = 35
 OP_SOFTMAX_S16 = 36
+OP_CONV_S16 = 40
+OP_POOL_S16 = 41
+OP_RSQRT_S16 = 42
+OP_SVDF = 50
+OP_LSTM = 51
 
 # struct mlk_weights: packed in blocks of 16 outputs by 4 inputs
 BLOCK_OUTPUTS = 16
@@ -132,6 +137,10 @@ def checksum(words: bytes) -> int:
     return totals << 32 | total
 
 
+def _pack_name(name: str) -> bytes:
+    return name.encode("utf-8", "replace").replace(b"\0", b"?") + b"\0"
+
+
 def _pack_tensor(place: Place, name: int, data: int) -> bytes:
     dims = place.shape + (0,) * (6 - len(place.shape))
     constant = isinstance(place.offset, Ref)
@@ -167,6 +176,7 @@ def pack(
     arena_bytes: int,
     source_crc: int,
     init_steps: int = 0,
+    name: str = "",
 ) -> bytes:
     """Write the program.
 
@@ -186,6 +196,8 @@ def pack(
         CRC-32 of the ``.tflite`` file.
     init_steps : int
         So many steps from the first on run at a reset, not in a run.
+    name : str
+        The program's own.
 
     Returns
     -------
@@ -200,11 +212,11 @@ def pack(
     content = data.content()
     names_at = aligned(data_at + len(content))
 
-    names = bytearray()
+    names = bytearray(_pack_name(name))
     tensors = bytearray()
     for place in places:
         tensors += _pack_tensor(place, len(names), data_at)
-        names += place.name.encode("utf-8", "replace").replace(b"\0", b"?") + b"\0"
+        names += _pack_name(place.name)
     names += bytes(-len(names) % 4)
     ops = b"".join(_pack_step(step, data_at) for step in steps)
 

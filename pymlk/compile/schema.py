@@ -83,6 +83,8 @@ class Op(NamedTuple):
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: "Options"
+    # tensors that never are; only their quantisation counts
+    intermediates: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         """Place and name."""
@@ -314,12 +316,14 @@ def _op(
         raise ModelError(f"op[{index}]: names operator code {which} of {len(codes)}")
     code, name, version = codes[which]
     inputs, outputs = table.numbers(1, "i"), table.numbers(2, "i")
-    for number in (*inputs, *outputs):
+    intermediates = table.numbers(8, "i")
+    for number in (*inputs, *outputs, *intermediates):
         if not -1 <= number < tensors:
             raise ModelError(f"op[{index}] {name}: names tensor {number} of {tensors}")
     if -1 in outputs:
         raise ModelError(f"op[{index}] {name}: an output is missing")
-    return Op(index, code, name, version, inputs, outputs, Options(table.table(4)))
+    options = Options(table.table(4))
+    return Op(index, code, name, version, inputs, outputs, options, intermediates)
 
 
 def _guarded(read: Callable[[bytes], T], data: bytes) -> T:

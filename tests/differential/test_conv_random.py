@@ -7,10 +7,11 @@ import struct
 
 import pytest
 from helpers.random_models import check, examples, f32, scales, seeds, zero_points
-from helpers.reference import need_tflite
+from helpers.reference import Reference, need_tflite
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pymlk import Model, ModelError, UnsupportedOpError
 from pymlk.write import Op, Tensor, build
 
 
@@ -25,7 +26,7 @@ def outputs(size, kernel, stride, dilation, same):
 
 
 @st.composite
-def convolution(draw):
+def convolution(draw, groups=1):
     same = draw(st.booleans())
     kernel = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     stride = draw(st.integers(1, 3)), draw(st.integers(1, 3))
@@ -38,7 +39,7 @@ def convolution(draw):
     batch, channels, width = (
         draw(st.integers(1, 2)),
         draw(st.integers(1, 9)),
-        draw(st.integers(1, 35)),
+        groups * draw(st.integers(1, 35 // groups)),
     )
     rng = random.Random(draw(seeds))
     s_in = draw(scales())
@@ -58,7 +59,13 @@ def convolution(draw):
     ]
     bound = draw(st.sampled_from((0, 1000, 2**20)))
     tensors = [
-        Tensor("x", (batch, *size, channels), "int8", (s_in,), (draw(zero_points),)),
+        Tensor(
+            "x",
+            (batch, *size, groups * channels),
+            "int8",
+            (s_in,),
+            (draw(zero_points),),
+        ),
         Tensor("w", (width, *kernel, channels), "int8", s_w, (0,) * count, 0, weights),
         Tensor("y", (batch, *out, width), "int8", (s_out,), (draw(zero_points),)),
         Tensor(
@@ -88,3 +95,42 @@ def convolution(draw):
 def test_conv_2d(data, seed):
     """Strides, dilations, paddings, channels and quantisations of every size."""
     check(data, 4, seed)
+
+
+@examples(200)
+@given(st.integers(2, 18).flatmap(lambda groups: convolution(groups)), seeds)
+def test_groups(data, seed):
+    """Each output sees its group's channels only."""
+    check(data, 4, seed)
+
+
+def test_groups_that_do_not_fit():
+    """Channels that are no multiple of the filter's, or outputs of the groups'."""
+    for channels, depth, width in ((5, 2, 4), (4, 2, 3), (2, 4, 4)):
+        tensors = [
+            Tensor("x", (1, 2, 2, channels), "int8", (0.5,), (0,)),
+            Tensor(
+                "w", (width, 1, 1, depth), "int8", (1.0,), (0,), 0, bytes(width * depth)
+            ),
+            Tensor("y", (1, 2, 2, width), "int8", (0.5,), (0,)),
+        ]
+        data = build(tensors, [Op("CONV_2D", (0, 1), (2,), 3)], [0], [2])
+        with pytest.raises(ModelError, match="does not suit"):
+            Model(data, backend="engine")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("depth", [2, 4])
+def test_zero_points_of_filters(dtype, depth):
+    """Neither the reference nor the engine has them, and both say so."""
+    tensors = [
+        Tensor("x", (1, 2, 2, 4), dtype, (0.5,), (0,)),
+        Tensor("w", (4, 1, 1, depth), "int8", (1.0,), (3,), 0, bytes(4 * depth)),
+        Tensor("y", (1, 2, 2, 4), dtype, (0.5,), (0,)),
+        Tensor("b", (4,), "int32", (0.5,), (0,), data=bytes(16)),
+    ]
+    data = build(tensors, [Op("CONV_2D", (0, 1, 3), (2,), 3)], [0], [2])
+    with pytest.raises(UnsupportedOpError, match=r"'w' .* has a zero point"):
+        Model(data, backend="engine")
+    with pytest.raises(ModelError, match="zero_point"):
+        Reference(data)

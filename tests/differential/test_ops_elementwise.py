@@ -7,6 +7,7 @@ Byte for byte with tflite-runtime 2.14's ``BUILTIN_REF``, as in `test_ops_random
 import math
 import random
 import struct
+from fractions import Fraction
 
 import pytest
 from differential.test_ops_random import (
@@ -21,6 +22,7 @@ from differential.test_ops_random import (
     unary,
     zero_points,
 )
+from helpers.micro import MicroReference
 from helpers.reference import (
     Reference,
     contents,
@@ -248,6 +250,34 @@ def test_abs(scale, zero, ratio, out_zero):
     every_byte(unary("ABS", ("int8", "int8"), (1, 256), *quants))
 
 
+@examples(40)
+@given(scales(1e-4, 10.0), st.one_of(st.just(1.0), scales(2.0**-14, 2.0**14)))
+def test_abs_of_int16(scale, ratio):
+    """Its result has no zero point either."""
+    quants = (scale, 0), (f32(scale / ratio), 0)
+    every_word(wide_pair("ABS", quants, (1, 65536), 1))
+
+
+@examples(100)
+@given(scales(1e-4, 10.0), zero_points, scales(2.0**-10, 2.0**10), zero_points)
+def test_neg(scale, zero, ratio, out_zero):
+    """No runtime has it: half a step from the real result, if that is in range."""
+    out = f32(scale / ratio)
+    data = unary("NEG", ("int8", "int8"), (1, 256), (scale, zero), (out, out_zero))
+    with pytest.raises(ModelError, match="Neg only currently supports"):
+        Reference(data)(s8(range(-128, 128)))
+    model = Model(data, backend="engine")
+    fill(model.inputs, (s8(range(-128, 128)),))
+    model.invoke()
+    found = struct.unpack("256b", contents(model.outputs)[0])
+    for q, result in zip(range(-128, 128), found, strict=True):
+        real = (zero - q) * Fraction(scale) / Fraction(out) + out_zero
+        if -128 < real < 127:
+            assert abs(result - real) <= Fraction(1, 2)
+        else:
+            assert result in (-128, 127)
+
+
 @examples(150)
 @given(scales(1e-4, 10.0), zero_points, scales(2.0**-10, 2.0**10), zero_points)
 def test_relu_0_to_1(scale, zero, ratio, out_zero):
@@ -302,6 +332,22 @@ def test_rsqrt(scale, zero, ratio, out_zero):
     assert set(contents(model.outputs)[0][: zero + 128]) <= {127}
 
 
+@examples(40)
+@given(scales(1e-5, 0.1), scales(1e-2, 1e2), seeds)
+def test_rsqrt_of_int16(scale, ratio, seed):
+    """2.14 lacks it, so tflite-micro is the reference, which refuses negatives too."""
+    out = f32(ratio / math.sqrt(scale) / 32768)
+    quants = (scale, 0), (out, 0)
+    data = unary("RSQRT", ("int16", "int16"), (1, 4096), *quants)
+    model, reference = Model(data, backend="engine"), MicroReference(data)
+    rng = random.Random(seed)
+    row = raw("int16", [*range(2048), *(rng.randrange(32768) for _ in range(2048))])
+    fill(model.inputs, (row,))
+    model.invoke()
+    found, expected = contents(model.outputs), reference(row)
+    assert found == expected, describe(found, expected)
+
+
 @examples(250)
 @given(
     scales(1e-4, 50.0),
@@ -335,7 +381,7 @@ def test_log_softmax_of_two_levels():
 
 
 @st.composite
-def matmuls(draw):
+def matmuls(draw, dtype):
     rows, depth, columns = (draw(st.integers(1, 20)) for _ in range(3))
     depth = draw(st.one_of(st.just(depth), st.integers(1, 120)))
     batch = draw(st.lists(st.integers(1, 4), max_size=3))
@@ -353,19 +399,22 @@ def matmuls(draw):
     out = tuple(max(pair) for pair in zip(*(s[:-2] for s in ones), strict=True))
     out += (rows, columns)
     one, two = draw(scales(1e-4, 1.0)), draw(scales(1e-4, 1.0))
-    s_out = f32(one * two * draw(scales(2.0**-4, 2.0**16)))
+    # sums of int16 have 15 bits more
+    more = 0 if dtype == "int8" else 12
+    s_out = f32(one * two * draw(scales(2.0 ** (more - 4), 2.0 ** (16 + more))))
+    zeros = zero_points if dtype == "int8" else st.just(0)
     tensors = [
-        Tensor("a", sides[0], "int8", (one,), (draw(zero_points),)),
-        Tensor("b", sides[1], "int8", (two,), (draw(zero_points),)),
-        Tensor("y", out, "int8", (s_out,), (draw(zero_points),)),
+        Tensor("a", sides[0], dtype, (one,), (draw(zeros),)),
+        Tensor("b", sides[1], dtype, (two,), (draw(zeros),)),
+        Tensor("y", out, dtype, (s_out,), (draw(zeros),)),
     ]
     inputs = [0, 1]
     if draw(st.booleans()):
         rng = random.Random(draw(seeds))
         count = math.prod(sides[1])
-        data = s8([rng.randint(-128, 127) for _ in range(count)])
+        data = raw(dtype, [rng.randint(*LIMITS[dtype]) for _ in range(count)])
         quant = (two,), tensors[1].zero_points
-        tensors[1] = Tensor("b", sides[1], "int8", *quant, data=data)
+        tensors[1] = Tensor("b", sides[1], dtype, *quant, data=data)
         inputs = [0]
     options = {"adj_x": adj[0], "adj_y": adj[1]}
     op = Op("BATCH_MATMUL", (0, 1), (2,), draw(st.integers(2, 3)), options)
@@ -373,9 +422,16 @@ def matmuls(draw):
 
 
 @examples(250)
-@given(matmuls(), seeds)
+@given(matmuls("int8"), seeds)
 def test_batch_matmul(data, seed):
     """Transposed sides, repeated batches, a constant or an activation on the right."""
+    check(data, 6, seed)
+
+
+@examples(250)
+@given(matmuls("int16"), seeds)
+def test_batch_matmul_of_int16(data, seed):
+    """The same with 16 bits and 64-bit sums."""
     check(data, 6, seed)
 
 
@@ -464,10 +520,12 @@ def test_exp_of_int16(scale, out_scale):
     scales(1e-6, 10.0),
     scales(2.0**-14, 2.0**14),
     zero_points,
+    st.one_of(st.sampled_from((0, 0, -32768, 32767)), st.integers(-32768, 32767)),
 )
-def test_requantise_from_int16(dtype, scale, ratio, zero):
-    """QUANTIZE from int16, as between parts of a model."""
-    quants = (scale, 0), (f32(scale / ratio), zero if dtype == "int8" else 0)
+def test_requantise_from_int16(dtype, scale, ratio, zero, in_zero):
+    """QUANTIZE from int16, to int16 without zero points."""
+    in_zero = 0 if dtype == "int16" else in_zero
+    quants = (scale, in_zero), (f32(scale / ratio), zero if dtype == "int8" else 0)
     dtypes = "int16", dtype
     every_word(wide_pair("QUANTIZE", quants, (1, 65536), 2, None, dtypes))
 
@@ -482,7 +540,7 @@ def test_requantise_from_int16(dtype, scale, ratio, zero):
 )
 def test_requantise_from_int32(dtype, scale, ratio, zero, seed):
     """QUANTIZE of sums."""
-    quants = (scale, 0), (f32(scale / ratio), zero if dtype == "int8" else 0)
+    quants = (scale, 0), (f32(scale / ratio), zero if dtype == "int8" else zero * 256)
     data = wide_pair("QUANTIZE", quants, (1, 300), 2, None, ("int32", dtype))
     model, reference = Model(data, backend="engine"), Reference(data)
     rng = random.Random(seed)

@@ -196,14 +196,16 @@ def test_tanh(scale, zero):
     scales(1e-2, 1e2),
     st.lists(st.integers(1, 6), max_size=2),
     st.one_of(st.integers(1, 40), st.integers(1, 500)),
+    st.booleans(),
     seeds,
 )
-def test_softmax(scale, zero, beta, outer, depth, seed):
-    """Rows of any length, from one-hot to nearly even."""
+def test_softmax(scale, zero, beta, outer, depth, wide, seed):
+    """Rows of any length, from one-hot to nearly even; results of int8 or int16."""
     options = {"beta": beta}
     shape = (*(outer or [1]), depth)
-    quants = (scale, zero), (1 / 256, -128)
-    data = unary("SOFTMAX", ("int8", "int8"), shape, *quants, 2, options)
+    dtype, levels = ("int16", 65536) if wide else ("int8", 256)
+    quants = (scale, zero), (1 / levels, -levels // 2)
+    data = unary("SOFTMAX", ("int8", dtype), shape, *quants, 2, options)
     check(data, 8, seed)
 
 

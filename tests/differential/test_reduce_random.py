@@ -25,7 +25,7 @@ def vector(values):
     return Tensor("axes", (len(values),), "int32", data=raw)
 
 
-def reduction(name, shape, axes, keep, quants, out=None):
+def reduction(name, shape, axes, keep, quants, out=None, dtype="int8"):
     """Build a model of one reduction."""
     rank = len(shape)
     gone = {axis % rank for axis in axes}
@@ -35,9 +35,9 @@ def reduction(name, shape, axes, keep, quants, out=None):
         if keep or i not in gone
     ]
     tensors = [
-        Tensor("x", shape, "int8", *((q,) for q in quants[0])),
+        Tensor("x", shape, dtype, *((q,) for q in quants[0])),
         vector(axes),
-        Tensor("y", result if out is None else out, "int8", *((q,) for q in quants[1])),
+        Tensor("y", result if out is None else out, dtype, *((q,) for q in quants[1])),
     ]
     op = Op(name, (0, 1), (2,), 2, {"keep_dims": keep})
     return build(tensors, [op], [0], [2])
@@ -68,6 +68,24 @@ def test_mean_and_sum(name, form, keep, same, quant, other, seed):
     """Equal and different quantisations; the reference has one way for all axes."""
     out = quant if same else (f32(quant[0] / other[0]), other[1])
     check(reduction(name, *form, keep, (quant, out)), 8, seed)
+
+
+@examples(200)
+@given(shapes(), st.booleans(), scales(1e-4, 10.0), scales(2.0**-10, 2.0**10), seeds)
+def test_mean_of_int16(form, keep, scale, ratio, seed):
+    """Without zero points."""
+    quants = (scale, 0), (f32(scale / ratio), 0)
+    check(reduction("MEAN", *form, keep, quants, dtype="int16"), 8, seed)
+
+
+@examples(200)
+@given(
+    st.sampled_from(("REDUCE_MAX", "REDUCE_MIN", "SUM")), shapes(), st.booleans(), seeds
+)
+def test_reductions_of_int16(name, form, keep, seed):
+    """The reference takes one scale only, and lets sums wrap."""
+    quants = (0.5, 0), (0.5, 0)
+    check(reduction(name, *form, keep, quants, dtype="int16"), 8, seed)
 
 
 @examples(150)
@@ -183,6 +201,16 @@ QUANT = (0.5, 3)
             ModelError,
             "quantised differently",
             reduction("REDUCE_MAX", (3, 4), (1,), False, (QUANT, (0.5, 4))),
+        ),
+        (
+            UnsupportedOpError,
+            "INT16 with zero point 3",
+            reduction("MEAN", (3, 4), (1,), False, (QUANT, QUANT), dtype="int16"),
+        ),
+        (
+            ModelError,
+            "scales of",
+            reduction("SUM", (3, 4), (1,), False, ((0.5, 0), (0.25, 0)), dtype="int16"),
         ),
         (
             UnsupportedOpError,

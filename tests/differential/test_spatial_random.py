@@ -91,6 +91,11 @@ def weight_scales(draw, rng, width):
     return [f32(math.exp(middle + rng.uniform(-3, 3))) for _ in range(count)]
 
 
+def unused_zeros(draw, s_w):
+    """Zero points of weights, at which the reference does not look."""
+    return (draw(zero_points),) * len(s_w)
+
+
 def quantised(draw, s_in, s_w, activation):
     """Scale of a result, from all-zero results to saturation."""
     s_out = f32(s_in * max(s_w) / draw(scales(2.0**-20, 2.0**12)))
@@ -120,7 +125,7 @@ def depthwise(draw):
             (1, *image.kernel, width),
             "int8",
             s_w,
-            (0,) * len(s_w),
+            unused_zeros(draw, s_w),
             3,
             weights,
         ),
@@ -159,15 +164,15 @@ def test_depthwise_conv(data, seed):
 
 
 @st.composite
-def pools(draw):
+def pools(draw, dtype):
     image = Images(draw, largest=6)
-    quant = (draw(scales()),), (draw(zero_points),)
+    quant = (draw(scales(1e-4 if dtype == "int16" else 1e-6)),), (draw(zero_points),)
     activation = draw(activations)
     # the reference does not ask whether operand and result are quantised alike
     other = ((0.5,), (7,)) if draw(st.integers(0, 3)) == 0 else quant
     tensors = [
-        Tensor("x", image.shape, "int8", *other),
-        Tensor("y", (image.batch, *image.out, image.channels), "int8", *quant),
+        Tensor("x", image.shape, dtype, *other),
+        Tensor("y", (image.batch, *image.out, image.channels), dtype, *quant),
     ]
     options = {
         **image.options,
@@ -176,32 +181,42 @@ def pools(draw):
         "activation": activation,
     }
     name = draw(st.sampled_from(("AVERAGE_POOL_2D", "MAX_POOL_2D")))
-    return build(tensors, [Op(name, (0,), (1,), 2, options)], [0], [1])
+    return build(tensors, [Op(name, (0,), (1,), 3, options)], [0], [1])
 
 
 @examples(300)
-@given(pools(), seeds)
+@given(pools("int8"), seeds)
 def test_pools(data, seed):
     """Any window; borders count only what lies inside."""
     check(data, 8, seed)
 
 
-@pytest.mark.parametrize("size", [63, 64, 65, 90])
-def test_average_of_large_windows(size):
+@examples(300)
+@given(pools("int16"), seeds)
+def test_pools_of_int16(data, seed):
+    """The same with 16 bits."""
+    check(data, 8, seed)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("size", [2, 3, 63, 64, 65, 90, 255])
+def test_average_of_large_windows(size, dtype):
     """Around 4096 values, where the way to divide changes; ties included."""
     quant = (0.5,), (3,)
     tensors = [
-        Tensor("x", (1, size, size, 1), "int8", *quant),
-        Tensor("y", (1, 1, 1, 1), "int8", *quant),
+        Tensor("x", (1, size, size, 1), dtype, *quant),
+        Tensor("y", (1, 1, 1, 1), dtype, *quant),
     ]
     options = {"padding": "VALID", "filter_height": size, "filter_width": size}
-    op = Op("AVERAGE_POOL_2D", (0,), (1,), 2, options)
+    op = Op("AVERAGE_POOL_2D", (0,), (1,), 3, options)
     data = build(tensors, [op], [0], [1])
     model, reference = Model(data, backend="engine"), Reference(data)
     count = size * size
-    for level in (-128, -127, -3, -1, 0, 1, 126):
+    low, high = (-128, 127) if dtype == "int8" else (-32768, 32767)
+    for level in (low, low + 1, -3, -1, 0, 1, high - 1):
         for more in (0, 1, count // 2 - 1, count // 2, count // 2 + 1, count - 1):
-            row = words([level + 1] * more + [level] * (count - more), "b")
+            row = [level + 1] * more + [level] * (count - more)
+            row = words(row, "b" if dtype == "int8" else "h")
             fill(model.inputs, (row,))
             model.invoke()
             assert contents(model.outputs) == reference(row), (level, more)
@@ -226,7 +241,7 @@ def transpose_convolutions(draw):
             (width, *image.kernel, image.channels),
             "int8",
             s_w,
-            (0,) * len(s_w),
+            unused_zeros(draw, s_w),
             0,
             weights,
         ),
@@ -265,15 +280,16 @@ def test_transpose_conv(data, seed):
     st.integers(1, 9),
     st.sampled_from(((False, False), (True, False), (False, True))),
     zero_points,
+    st.sampled_from(("int8", "int16")),
     seeds,
 )
-def test_resize_bilinear(size, out, channels, form, zero, seed):
+def test_resize_bilinear(size, out, channels, form, zero, dtype, seed):
     """Larger and smaller, with all three meanings of a position."""
     quant = (0.5,), (zero,)
     tensors = [
-        Tensor("x", (2, *size, channels), "int8", *quant),
+        Tensor("x", (2, *size, channels), dtype, *quant),
         ints("size", out),
-        Tensor("y", (2, *out, channels), "int8", *quant),
+        Tensor("y", (2, *out, channels), dtype, *quant),
     ]
     options = {"align_corners": form[0], "half_pixel_centers": form[1]}
     op = Op("RESIZE_BILINEAR", (0, 1), (2,), 3, options)
@@ -293,12 +309,13 @@ def phases(draw):
         edges.append((before, after))
         size.append(length * count - before - after)
     batch, depth = draw(st.integers(1, 3)), draw(st.integers(1, 20))
-    quant = (0.5,), (draw(zero_points),)
+    dtype = draw(st.sampled_from(("int8", "int8", "int16")))
+    quant = (0.5,), (draw(zero_points) if dtype == "int8" else 0,)
     image = (batch, *size, depth)
     many = (batch * math.prod(block), *cells, depth)
     to_space = draw(st.booleans())
     tensors = [
-        Tensor("x", many if to_space else image, "int8", *quant),
+        Tensor("x", many if to_space else image, dtype, *quant),
         ints("block", block),
         Tensor(
             "edges",
@@ -306,10 +323,10 @@ def phases(draw):
             "int32",
             data=words([edge for pair in edges for edge in pair]),
         ),
-        Tensor("y", image if to_space else many, "int8", *quant),
+        Tensor("y", image if to_space else many, dtype, *quant),
     ]
     name = "BATCH_TO_SPACE_ND" if to_space else "SPACE_TO_BATCH_ND"
-    return build(tensors, [Op(name, (0, 1, 2), (3,), 2)], [0], [3])
+    return build(tensors, [Op(name, (0, 1, 2), (3,), 3)], [0], [3])
 
 
 @examples(200)
@@ -413,12 +430,22 @@ SIZE = ints("size", (3, 3))
         ),
         (
             UnsupportedOpError,
-            "is INT16",
+            "is UINT8",
+            one(
+                "MAX_POOL_2D",
+                [x(1, 3, 3, 4, dtype="uint8")],
+                x(1, 2, 2, 4, dtype="uint8"),
+                POOL,
+            ),
+        ),
+        (
+            UnsupportedOpError,
+            "a window of 65536 pixels",
             one(
                 "MAX_POOL_2D",
                 [x(1, 3, 3, 4, dtype="int16", zero=0)],
-                x(1, 2, 2, 4, dtype="int16", zero=0),
-                POOL,
+                x(1, 3, 3, 4, dtype="int16", zero=0),
+                {"filter_height": 256, "filter_width": 256, "padding": "SAME"},
             ),
         ),
         (

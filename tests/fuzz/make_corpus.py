@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 
 from pymlk.compile import compile_model
+from pymlk.compile.program import join
 from pymlk.write import Layer, Op, Tensor, build, mlp
 
-# Small, so that each of their bytes can be tried with each value.
-SMALL = ("fully_connected", "softmax", "logistic_border", "transpose", "take")
+# Small, so that each of their bytes can be tried with each value: a network with
+# hidden layers, one with convolutions, one with state, and what only moves data.
+SMALL = ("mlp", "conv_net", "variable", "logistic_border", "transpose", "take")
 
 
 def _spatial() -> dict[str, bytes]:
@@ -53,8 +55,8 @@ def _spatial() -> dict[str, bytes]:
         "depthwise_conv": one(
             "DEPTHWISE_CONV_2D",
             x(1, 3, 4, 2),
-            weights(1, 2, 3, 4, dimension=3),
-            x(1, 2, 2, 4, scale=0.5),
+            weights(1, 2, 3, 2, dimension=3),
+            x(1, 2, 2, 2, scale=0.5),
             padding="SAME",
             stride_h=2,
             stride_w=2,
@@ -85,6 +87,160 @@ def _spatial() -> dict[str, bytes]:
             stride_h=2,
             stride_w=2,
         ),
+    }
+
+
+def _conv_net() -> bytes:
+    """Convolution, the same by channel, mean over the image, dense layer."""
+    rng = random.Random(13)
+
+    def act(name: str, *shape: int) -> Tensor:
+        return Tensor(name, shape, "int8", (0.1,), (-3,))
+
+    def weights(*shape: int, dimension: int) -> Tensor:
+        scales = [0.01 * (i + 1) for i in range(shape[dimension])]
+        raw = bytes(rng.randrange(256) for _ in range(math.prod(shape)))
+        zeros = (0,) * len(scales)
+        return Tensor("w", shape, "int8", scales, zeros, dimension, raw)
+
+    axes = Tensor("n", (2,), "int32", data=struct.pack("<2i", 1, 2))
+    tensors = [
+        act("x", 1, 4, 3, 1),
+        weights(2, 2, 2, 1, dimension=0),
+        act("a", 1, 2, 2, 2),
+        weights(1, 2, 1, 2, dimension=3),
+        act("b", 1, 2, 2, 2),
+        axes,
+        act("c", 1, 2),
+        weights(3, 2, dimension=0),
+        act("y", 1, 3),
+    ]
+    step = {"stride_h": 1, "stride_w": 1}
+    ops = [
+        Op("CONV_2D", (0, 1), (2,), 2, {"stride_h": 2, "stride_w": 2}),
+        Op("DEPTHWISE_CONV_2D", (2, 3), (4,), 2, step),
+        Op("MEAN", (4, 5), (6,), 2),
+        Op("FULLY_CONNECTED", (6, 7), (8,), 2),
+    ]
+    return build(tensors, ops, [0], [8])
+
+
+def _wide() -> dict[str, bytes]:
+    """Operators of int16."""
+    rng = random.Random(14)
+
+    def x(*shape: int, scale: float = 0.1) -> Tensor:
+        return Tensor("x", shape, "int16", (scale,), (0,))
+
+    def weights(*shape: int, dimension: int = 0, zero: int = 0) -> Tensor:
+        count = 1 if zero else shape[dimension]
+        scales = [0.01 * (i + 1) for i in range(count)]
+        data = rng.randbytes(math.prod(shape))
+        return Tensor("w", shape, "int8", scales, (zero,) * count, dimension, data)
+
+    def ints(*values: int, dtype: str = "int32") -> Tensor:
+        code = "q" if dtype == "int64" else "i"
+        data = struct.pack(f"<{len(values)}{code}", *values)
+        return Tensor("n", (len(values),), dtype, data=data)
+
+    def one(name: str, *tensors: Tensor, inputs: int = 1, **options: object) -> bytes:
+        last = len(tensors) - 1
+        op = Op(name, range(last), (last,), 2, options)
+        return build(tensors, [op], range(inputs), [last])
+
+    window = {"padding": "SAME", "stride_h": 2, "stride_w": 2}
+    bias = ints(5, -(1 << 40), 1 << 40, 7, dtype="int64")
+    return {
+        "abs_s16": one("ABS", x(2, 3), x(2, 3, scale=0.3)),
+        "average_pool_s16": one(
+            "AVERAGE_POOL_2D",
+            x(1, 2, 4, 2),
+            x(1, 2, 4, 2),
+            padding="SAME",
+            filter_height=2,
+            filter_width=3,
+        ),
+        "batch_matmul_s16": one(
+            "BATCH_MATMUL",
+            x(2, 1, 2, 3),
+            x(3, 2, 3),
+            x(2, 3, 2, 2, scale=40.0),
+            inputs=2,
+            adj_y=True,
+        ),
+        "conv_s16": one(
+            "CONV_2D",
+            x(1, 3, 4, 4),
+            weights(4, 2, 3, 2),
+            bias,
+            x(1, 2, 2, 4, scale=8.0),
+            **window,
+        ),
+        "depthwise_conv_s16": one(
+            "DEPTHWISE_CONV_2D",
+            x(1, 3, 4, 2),
+            weights(1, 2, 3, 4, dimension=3),
+            bias,
+            x(1, 2, 2, 4, scale=8.0),
+            **window,
+        ),
+        "fully_connected_s16": one(
+            "FULLY_CONNECTED",
+            x(2, 67),
+            weights(4, 67, zero=5),
+            ints(1, 2, -3, 4),
+            x(2, 4, scale=9.0),
+        ),
+        "mean_s16": one("MEAN", x(2, 3, 4), ints(1), x(2, 4)),
+        "resize_bilinear_s16": one(
+            "RESIZE_BILINEAR", x(1, 2, 3, 2), ints(3, 4), x(1, 3, 4, 2)
+        ),
+        "rsqrt_s16": one("RSQRT", x(2, 3), x(2, 3, scale=1e-3)),
+    }
+
+
+def _recurrent() -> dict[str, bytes]:
+    """Operators with a state of their own."""
+    rng = random.Random(13)
+
+    def x(*shape: int) -> Tensor:
+        return Tensor("x", shape, "int8", (0.1,), (3,))
+
+    def weights(*shape: int, dtype: str = "int8") -> Tensor:
+        count = math.prod(shape) * (2 if dtype == "int16" else 1)
+        return Tensor("w", shape, dtype, (0.02,), (0,), data=rng.randbytes(count))
+
+    def state(*shape: int, dtype: str = "int8") -> Tensor:
+        scale, zero = (2.0**-12, 0) if dtype == "int16" else (0.1, 3)
+        return Tensor("s", shape, dtype, (scale,), (zero,), is_variable=True)
+
+    def svdf(dtype: str) -> bytes:
+        tensors = [
+            x(2, 3),
+            weights(4, 3),
+            weights(4, 2, dtype=dtype),
+            state(2, 8, dtype=dtype),
+            x(2, 2),
+        ]
+        op = Op("SVDF", (0, 1, 2, -1, 3), (4,), 3, {"rank": 2})
+        return build(tensors, [op], [0], [4])
+
+    gates = [weights(2, 3)] * 4 + [weights(2, 2)] * 4
+    bias = Tensor("b", (2,), "int32", (1e-3,), (0,), data=rng.randbytes(3) * 2 + b"aa")
+    lstm = [
+        x(1, 2, 3),
+        *gates,
+        bias,
+        state(1, 2),
+        state(1, 2, dtype="int16"),
+        x(1, 2, 2),
+    ]
+    operands = (*range(9), -1, -1, -1, 9, 9, 9, 9, -1, -1, 10, 11, -1, -1, -1, -1)
+    op = Op("UNIDIRECTIONAL_SEQUENCE_LSTM", operands, (12,), intermediates=(12,) * 5)
+    return {
+        "lstm": build(lstm, [op], [0], [12]),
+        "svdf": svdf("int16"),
+        "svdf_s8": svdf("int8"),
     }
 
 
@@ -237,7 +393,10 @@ def models() -> dict[str, bytes]:
     )
     return {
         **_spatial(),
+        **_wide(),
+        **_recurrent(),
         "conv_2d": convolution,
+        "conv_net": _conv_net(),
         "add": two("ADD", Tensor("y", (2, 3), "int8", (0.3,), (7,)), row),
         "batch_matmul": matmul,
         "copy": build([x()], [], [0], [0]),
@@ -274,6 +433,9 @@ def models() -> dict[str, bytes]:
         "transpose": moved("TRANSPOSE", x((2, 3)), whole("p", 1, 0), (3, 2)),
         "variable": variable,
         "softmax_s16": wide("SOFTMAX", 2.0**-15),
+        "softmax_to_s16": one(
+            "SOFTMAX", x((2, 3)), Tensor("y", (2, 3), "int16", (2.0**-16,), (-32768,))
+        ),
         "sub_s16": sum_s16,
     }
 
@@ -283,12 +445,19 @@ def programs() -> dict[str, bytes]:
     return {f"{name}.mlk": compile_model(data) for name, data in models().items()}
 
 
+def files() -> dict[str, bytes]:
+    """The whole corpus: the programs, and a file with several that have names."""
+    given = models()
+    several = [compile_model(given[name], name) for name in ("add", "relu6", "sum")]
+    return programs() | {"several.mlk": join(several)}
+
+
 def main() -> None:
-    """Write them."""
+    """Write it."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    for name, program in programs().items():
-        (folder / name).write_bytes(program)
+    for name, content in files().items():
+        (folder / name).write_bytes(content)
 
 
 if __name__ == "__main__":

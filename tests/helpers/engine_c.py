@@ -25,10 +25,25 @@ class Diag(ctypes.Structure):
     )
 
 
+class Speed(ctypes.Structure):
+    """struct mlk_speed."""
+
+    _fields_ = (
+        ("op_ps", ctypes.c_uint32),
+        ("mac_ps", ctypes.c_uint32),
+        ("item_ps", ctypes.c_uint32),
+    )
+
+
 class Limits(ctypes.Structure):
     """struct mlk_limits."""
 
-    _fields_ = (("arena_bytes", ctypes.c_uint32), ("macs", ctypes.c_uint64))
+    _fields_ = (
+        ("arena_bytes", ctypes.c_uint32),
+        ("macs", ctypes.c_uint64),
+        ("ns", ctypes.c_uint64),
+        ("speed", ctypes.POINTER(Speed)),
+    )
 
 
 def compiler(name: str = "") -> str:

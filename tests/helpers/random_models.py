@@ -5,6 +5,7 @@ import math
 import os
 import struct
 
+from helpers.engine_steps import assert_bounded
 from helpers.reference import assert_same
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -46,4 +47,6 @@ zero_points = st.one_of(st.sampled_from((0, -128, 127, -1, 1)), st.integers(-128
 def check(data, rows, seed=0):
     """Compile and compare; whatever the reference runs the engine must run."""
     model = Model(data, backend="engine")
+    assert model.program is not None
+    assert_bounded(bytes(model.program))
     assert_same(data, model, rows, seed)

@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 
 import pytest
 
+from pymlk import ModelError
+from pymlk.compile import compile_model
 from pymlk.compile.lower import LOWER
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +77,15 @@ def manifest(folder: str) -> list[dict[str, Any]]:
     return json.loads(path.read_text()) if path.exists() else []
 
 
+def compiled(folder: str) -> Iterator[tuple[str, bytes]]:
+    """Names and programs of what the engine runs of ``models`` or ``ops``."""
+    for entry in manifest(folder):
+        try:
+            yield entry["name"], compile_model(model_path(folder, entry).read_bytes())
+        except ModelError:
+            continue
+
+
 def operators(entry: dict[str, Any]) -> set[str]:
     """Names of the operators in a manifest entry."""
     if "op" in entry:
@@ -89,6 +100,8 @@ def model_path(folder: str, entry: dict[str, Any]) -> Path:
 
 class Reference:
     """A model on tflite-runtime, with its reference kernels unless told otherwise."""
+
+    title = "tflite-runtime"
 
     def __init__(self, data: bytes, default: bool = False) -> None:
         need_tflite()
@@ -117,7 +130,7 @@ def contents(views: tuple[memoryview, ...]) -> list[bytes]:
 
 
 def random_inputs(model: Any, rows: int, seed: int) -> Iterator[tuple[bytes, ...]]:
-    """Corner cases, then random rows, for all inputs of a model.
+    """For all inputs of a model zeros, the least, the greatest, then random rows.
 
     Integers cover their whole range. Floats cover the quantised range, twice of it,
     and values far outside; not those where the reference converts a float beyond
@@ -131,8 +144,9 @@ def random_inputs(model: Any, rows: int, seed: int) -> Iterator[tuple[bytes, ...
         if view.format == "f":
             reach = float(quant.scale) * (1, 128, 256, 512, 1e6)[row % 5]
             values = rng.uniform(-reach, reach, view.shape)
-            if row == 0:
-                values = np.zeros(view.shape)
+            if row < 3:
+                end = float(quant.scale) * 1e6
+                values = np.full(view.shape, (0.0, -end, end)[row])
             return bytes(values.astype("<f4").tobytes())
         code = np.dtype(view.format)
         low, high = np.iinfo(code).min, np.iinfo(code).max
@@ -153,13 +167,22 @@ def random_inputs(model: Any, rows: int, seed: int) -> Iterator[tuple[bytes, ...
         )
 
 
-def assert_same(data: bytes, model: Any, rows: int, seed: int = 0) -> None:
-    """The engine's outputs are the reference's, byte for byte."""
-    reference = Reference(data)
-    for row, inputs in enumerate(random_inputs(model, rows, seed)):
+def outcomes(
+    model: Any, reference: Any, rows: int, seed: int = 0
+) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """What the engine and the reference make of each row, one after the other."""
+    for inputs in random_inputs(model, rows, seed):
         fill(model.inputs, inputs)
         model.invoke()
-        found, expected = contents(model.outputs), reference(*inputs)
+        yield contents(model.outputs), reference(*inputs)
+
+
+def assert_same(
+    data: bytes, model: Any, rows: int, seed: int = 0, reference: Any = None
+) -> None:
+    """The engine's outputs are the reference's, byte for byte."""
+    pairs = outcomes(model, reference or Reference(data), rows, seed)
+    for row, (found, expected) in enumerate(pairs):
         assert found == expected, f"row {row}: {describe(found, expected)}"
 
 

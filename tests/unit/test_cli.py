@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from helpers.fakesys import POLICY, FakeSys, model
+from helpers.models import network
 
 PYMLK = [sys.executable, "-P", "-m", "pymlk"]
 
@@ -238,6 +239,18 @@ def test_compile_then_inspect(tmp_path: Path) -> None:
             "FULLY_CONNECTED",
             "SOFTMAX",
         ]
+
+
+def test_compile_that_reuses_inputs(tmp_path: Path) -> None:
+    source = tmp_path / "m.tflite"
+    source.write_bytes(network((64, 4, 64)))
+    arenas = {}
+    for flags in ((), ("--reuse-inputs",)):
+        done = pymlk("compile", "--json", *flags, source)
+        assert done.returncode == 0, done.stderr
+        arenas[flags] = json.loads(done.stdout)["arena_bytes"]
+    # 64 bytes in, 4 and 64 bytes between, 64 bytes out
+    assert arenas == {(): 192, ("--reuse-inputs",): 128}
 
 
 def test_compile_never_overwrites_its_own_model(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ OPERATORS = (
     "LUT_S16",
     "SIGMOID_S16",
     "SOFTMAX_S16",
+    "CONV_S16",
+    "POOL_S16",
+    "RSQRT_S16",
 )
 MEMORY = {"memcpy", "memset", "memmove"}
 
@@ -94,7 +97,7 @@ def test_no_writable_section(tmp_path, cc):
     text = sum(int(row[0]) for row in rows)
     assert [(row[1], row[2]) for row in rows] == [("0", "0")] * len(files)
     print(f"engine: {text} bytes of code and constants with {cc}")
-    assert text < 65_536
+    assert text <= 96 * 1024
 
 
 @pytest.mark.parametrize("off", [*OPERATORS, "all"])
@@ -155,7 +158,7 @@ def code(path):
 
 
 # What the verifier has found not to be zero.
-DIVISORS = r"(p->block|w->stride)_[hw]|fold|taps"
+DIVISORS = r"(p->block|w->stride)_[hw]|p->groups|depth|taps|row"
 FORBIDDEN = {
     "floating point": r"\b(float|double|_Float\w+)\b|\d\.\d|\d[eE][+-]?\d+\b",
     "allocation": r"\b[kv]?[mcz]?(alloc|malloc|zalloc|calloc|realloc|free)\w*\s*\(",

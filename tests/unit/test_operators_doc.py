@@ -40,5 +40,6 @@ def test_rows() -> None:
 
 
 def test_what_differs_is_told() -> None:
-    assert ROWS["FULLY_CONNECTED"][0] == "int8"
+    assert ROWS["LOG_SOFTMAX"][0] == "int8"
+    assert ROWS["FULLY_CONNECTED"][0] == "int8, int16 with int8 weights"
     assert "float32" in ROWS["QUANTIZE"][0]

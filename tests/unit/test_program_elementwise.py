@@ -27,7 +27,7 @@ WORDS = {
     "BATCH_MATMUL": "batch0 batch1 batch2 batch3 repeat1 repeat2 rows depth columns "
     "transposed1 transposed2 offset1 offset2 multiplier shift out_zero_point",
     "REQUANTIZE": "in_zero_point positive_multiplier positive_shift "
-    "negative_multiplier negative_shift out_zero_point act_min act_max",
+    "negative_multiplier negative_shift out_zero_point act_min act_max absolute",
     "LUT_S16": "table",
     "SIGMOID_S16": "table multiplier shift tanh",
     "SOFTMAX_S16": "rows depth exps reciprocals multiplier shift",
@@ -117,10 +117,11 @@ PARAM = {
         *({"out_zero_point": v} for v in (128, -129)),
     ],
     "requantize": [
-        *({w: v} for w in words("requantize")[:1] for v in (128, -129)),
+        *({"in_zero_point": v} for v in (32768, -32769)),
         *({w: -1} for w in ("positive_multiplier", "negative_multiplier")),
         *({w: v} for w in ("positive_shift", "negative_shift") for v in (31, -32)),
-        *({"out_zero_point": v} for v in (128, -129)),
+        *({"out_zero_point": v} for v in (32768, -32769)),
+        {"absolute": 2},
         {"act_min": -129},
         {"act_max": 128},
         {"act_min": 1, "act_max": 0},

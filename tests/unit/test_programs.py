@@ -20,7 +20,8 @@ from pymlk.compile import compile_model
 from pymlk.compile.program import join
 
 MODELS = [network(), border(True, True), network((64, 400, 64)), several()]
-PROGRAMS = [compile_model(data) for data in MODELS]
+NAMES = ["first", "a b", "größe", ""]
+PROGRAMS = [compile_model(*both) for both in zip(MODELS, NAMES, strict=True)]
 
 
 @pytest.fixture
@@ -49,6 +50,7 @@ def test_programs_of_a_file(file: Path) -> None:
         found = pymlk.programs(source)
         assert [bytes(program) for program in found] == PROGRAMS
         assert [len(program) for program in found] == [*map(len, PROGRAMS)]
+        assert [program.name for program in found] == NAMES
         assert [answer(p) for p in found] == [answer(data) for data in MODELS]
     data, at = file.read_bytes(), 0
     for program in PROGRAMS:
@@ -135,6 +137,57 @@ def test_what_is_no_program_behind(tail: bytes) -> None:
     assert len(pymlk.programs(data)) == 1
 
 
+def test_by_name(file: Path) -> None:
+    """The first one with the name, wherever it is; its weights in place, too."""
+    for name, program in zip(NAMES, PROGRAMS, strict=True):
+        found = Program.from_file(file, name)
+        assert (bytes(found), found.name) == (program, name)
+        assert mapped(file)
+    file.write_bytes(join([*PROGRAMS, compile_model(MODELS[3], "first")]))
+    assert bytes(Program.from_file(file, name="first")) == PROGRAMS[0]
+    # neither a part of a name, nor a tensor's, nor one that ends at a zero
+    for name in ("fir", "first!", "größ", "x", "first\0", "a b\0c"):
+        with pytest.raises(ModelError, match=r"all\.mlk: no program .*, or damage"):
+            Program.from_file(file, name)
+    for wrong in (5, b"first"):
+        with pytest.raises(TypeError):
+            Program.from_file(file, wrong)  # type: ignore[arg-type]
+
+
+def test_names_behind_damage(file: Path) -> None:
+    """A damaged program hides those behind it, not those before."""
+    data = bytearray(file.read_bytes())
+    data[len(PROGRAMS[0]) + 400] ^= 1
+    file.write_bytes(data)
+    assert bytes(Program.from_file(file, "first")) == PROGRAMS[0]
+    for name in NAMES[1:]:
+        with pytest.raises(ModelError, match="no program"):
+            Program.from_file(file, name)
+    # headers are checked on the way, operators only of what is found
+    file.write_bytes(b"")
+    with pytest.raises(ModelError, match="no program"):
+        Program.from_file(file, "first")
+
+
+def test_find_in_c() -> None:
+    """At every length: what is found is whole."""
+    data = join(PROGRAMS[:2])
+    room = ctypes.create_string_buffer(data, len(data) + 16)
+    start = ctypes.addressof(room) + 15 & ~15
+    ctypes.memmove(start, data, len(data))
+    find = engine().mlk_program_find
+    find.restype = ctypes.c_void_p
+    find.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
+    first, second = len(PROGRAMS[0]), len(data) - len(PROGRAMS[1])
+    for size in range(0, len(data) + 1, 3):
+        expected = start if size >= first else None
+        assert find(start, size, b"first") == expected
+        assert find(start, size, b"a b") is None
+    assert find(start, len(data), b"a b") == start + second
+    # misaligned: no program
+    assert find(start + 4, len(data) - 4, b"a b") is None
+
+
 def test_truncated_anywhere() -> None:
     data = join(PROGRAMS[:2])
     ends = {len(PROGRAMS[0]), len(data)}
@@ -191,7 +244,7 @@ def run(*args: object) -> subprocess.CompletedProcess[str]:
 
 def test_command(tmp_path: Path) -> None:
     """Compile two models into one file, and look at it."""
-    names = [tmp_path / "a.tflite", tmp_path / "b.tflite"]
+    names = [tmp_path / "first.tflite", tmp_path / "a b.tflite"]
     for name, data in zip(names, MODELS, strict=False):
         name.write_bytes(data)
     both = tmp_path / "both.mlk"
@@ -201,9 +254,10 @@ def test_command(tmp_path: Path) -> None:
     assert both.read_bytes() == join(PROGRAMS[:2])
     facts = json.loads(run("compile", *names, "-o", both, "--json").stdout)
     assert [p["program_bytes"] for p in facts["programs"]] == [*map(len, PROGRAMS[:2])]
+    assert [p["name"] for p in facts["programs"]] == NAMES[:2]
     shown = run("inspect", both).stdout
-    assert f"{both}[0]: program" in shown
-    assert f"{both}[1]: program" in shown
+    assert f"{both}[0]: program first" in shown
+    assert f"{both}[1]: program a b" in shown
     facts = json.loads(run("inspect", both, "--json").stdout)
     assert [p["operators"][-1]["name"] for p in facts["programs"]] == [
         "SOFTMAX",
@@ -219,5 +273,9 @@ def test_several_models_need_a_name(tmp_path: Path) -> None:
     done = run("compile", name, name)
     assert (done.returncode, done.stdout) == (2, "")
     assert "name the file" in done.stderr
+    done = run("compile", name, name, "-o", tmp_path / "all.mlk")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "named a" in done.stderr
+    assert not (tmp_path / "all.mlk").exists()
     done = run("compile", tmp_path / "x.tflite", name, "-o", name)
     assert (done.returncode, name.read_bytes()) == (3, MODELS[0])

@@ -14,7 +14,7 @@ int main(int argc, char **argv)
 	FILE *in = argc > 2 ? fopen(argv[2], "rb") : NULL;
 	const struct mlk_header *h;
 	const struct mlk_tensor *t;
-	struct mlk_diag diag = { MLK_REASON_SHORT };
+	struct mlk_diag diag = { .reason = MLK_REASON_SHORT };
 	struct stat st;
 	u8 *arena;
 

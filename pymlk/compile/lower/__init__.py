@@ -14,23 +14,24 @@ from ..schema import Op
 from . import (
     binary,
     border,
+    by_dtype,
     conv,
     dense,
     elementwise,
-    matmul,
     move,
     pool,
+    recurrent,
     reduce,
     shape,
     spatial,
     state,
     table,
-    wide,
 )
 from .common import Builder, Unsupported, quantization
+from .recurrent import STATES
 from .shape import folded
 
-__all__ = ["LOWER", "Builder", "Unsupported", "folded", "quantization"]
+__all__ = ["LOWER", "STATES", "Builder", "Unsupported", "folded", "quantization"]
 
 LOWER: dict[str, Callable[[Builder, Op], None]] = {
     **binary.LOWER,
@@ -41,11 +42,11 @@ LOWER: dict[str, Callable[[Builder, Op], None]] = {
     **shape.LOWER,
     **state.LOWER,
     **pool.LOWER,
+    **recurrent.LOWER,
     **reduce.LOWER,
     **spatial.LOWER,
     **elementwise.LOWER,
-    **matmul.LOWER,
     **table.LOWER,
     # what is here has int16 forms of operators above
-    **wide.LOWER,
+    **by_dtype.LOWER,
 }

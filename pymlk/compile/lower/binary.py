@@ -9,13 +9,13 @@ from ...errors import ModelError
 from .. import arith
 from ..program import MAX_RANK, OP_BINARY
 from ..schema import Op, Tensor
-from .common import Builder, Unsupported, activation_range, need, quantization
+from .common import LIMITS, Builder, Unsupported, activation_range, need, quantization
 
 # enum mlk_binary_kind
 ADD, SUB, MUL, SQUARED_DIFFERENCE, MINIMUM, MAXIMUM, PRELU = range(7)
 SHIFT_ADD, SHIFT_SUB = 7, 8
 
-LIMITS = {"INT8": (-128, 127), "INT16": (-32768, 32767)}
+_DTYPES = ("INT8", "INT16")
 # No multiplier and no shift: for what a kind does not look at.
 NONE = (0, 0)
 
@@ -135,7 +135,7 @@ def _sum(kind: int, shifted_kind: int) -> Callable[[Builder, Op], None]:
     """
 
     def lower(builder: Builder, op: Op) -> None:
-        left, right, _, scales, zeros = _operands(builder, op, *LIMITS)
+        left, right, _, scales, zeros = _operands(builder, op, *_DTYPES)
         wide = left.dtype == "INT16"
         bounds = activation_range(
             op, op.options.enum(0), scales[2], zeros[2], LIMITS[left.dtype]
@@ -164,7 +164,7 @@ def _sum(kind: int, shifted_kind: int) -> Callable[[Builder, Op], None]:
 
 def mul(builder: Builder, op: Op) -> None:
     """MUL (kernels/mul.cc, internal/reference/integer_ops/mul.h): float32 scales."""
-    left, _, _, scales, zeros = _operands(builder, op, *LIMITS)
+    left, _, _, scales, zeros = _operands(builder, op, *_DTYPES)
     bounds = activation_range(
         op, op.options.enum(0), scales[2], zeros[2], LIMITS[left.dtype]
     )
@@ -202,7 +202,7 @@ def _extreme(kind: int) -> Callable[[Builder, Op], None]:
     """MINIMUM and MAXIMUM (kernels/maximum_minimum.cc): scales play no role."""
 
     def lower(builder: Builder, op: Op) -> None:
-        left, *_ = _operands(builder, op, *LIMITS)
+        left, *_ = _operands(builder, op, *_DTYPES)
         bounds = LIMITS[left.dtype]
         _step(builder, op, kind, (0, 0, 0), 0, (NONE, NONE, NONE), bounds)
 

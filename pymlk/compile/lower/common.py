@@ -2,7 +2,8 @@
 """What lowering any operator needs: the builder, checks of operands, scales."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ...errors import ModelError
@@ -12,6 +13,14 @@ from ..schema import ACTIVATIONS, Graph, Op, Tensor
 
 # Bounds the time that compiling takes: about 5 s.
 MAX_WEIGHT_BYTES = 1 << 27
+
+
+# What values of a dtype may be; zero points of int32 are those of int8.
+LIMITS = {
+    "INT8": (-128, 127),
+    "UINT8": (0, 255),
+    "INT16": (-(2**15), 2**15 - 1),
+}
 
 
 class Unsupported(Exception):
@@ -82,6 +91,15 @@ class Builder:
         result = self.result(op)
         self.tensors[result.index] = result._replace(data=data)
 
+    @contextmanager
+    def at_reset(self) -> Iterator[None]:
+        """Steps that are added meanwhile run at a reset, not in a run."""
+        steps, self.steps = self.steps, self.init_steps
+        try:
+            yield
+        finally:
+            self.steps = steps
+
     def step(
         self,
         opcode: int,
@@ -112,13 +130,20 @@ def quantization(tensor: Tensor) -> tuple[float, int]:
     if not (math.isfinite(scale) and scale > 0):
         raise ModelError(f"{tensor}: scale {scale} found, expected a positive number")
     zero_point = tensor.zero_points[0] if tensor.zero_points else 0
-    limits = {"UINT8": (0, 255), "INT16": (-(2**15), 2**15 - 1)}
-    low, high = limits.get(tensor.dtype, (-128, 127))
+    low, high = LIMITS.get(tensor.dtype, LIMITS["INT8"])
     if not low <= zero_point <= high:
         raise ModelError(
             f"{tensor}: zero point {zero_point} found, expected {low} to {high}"
         )
     return scale, zero_point
+
+
+def symmetric(tensor: Tensor) -> float:
+    """Scale of an int16 or int32 tensor, which must have no zero point."""
+    scale, zero = quantization(tensor)
+    if zero:
+        raise Unsupported(f"{tensor} is {tensor.dtype} with zero point {zero}")
+    return scale
 
 
 def need(tensor: Tensor, *dtypes: str) -> None:

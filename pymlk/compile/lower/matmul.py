@@ -7,7 +7,7 @@ from ...errors import ModelError
 from .. import arith
 from ..program import OP_BATCH_MATMUL
 from ..schema import Op
-from .common import Builder, Unsupported, need, quantization
+from .common import Builder, Unsupported, need, quantization, symmetric
 
 BATCH_RANK = 4  # MLK_MATMUL_BATCH_RANK
 
@@ -16,8 +16,9 @@ def batch_matmul(builder: Builder, op: Op) -> None:
     """BATCH_MATMUL (kernels/batch_matmul.cc, internal/reference/batch_matmul.h)."""
     left, right = builder.operand(op, 0), builder.operand(op, 1)
     result = builder.result(op)
+    need(left, "INT8", "INT16")
     for tensor in (left, right, result):
-        need(tensor, "INT8")
+        need(tensor, left.dtype)
     if min(len(left.shape), len(right.shape)) < 2:
         raise ModelError(f"{op}: {left} and {right} found, expected matrices")
     if max(len(left.shape), len(right.shape)) > BATCH_RANK + 2:
@@ -42,9 +43,13 @@ def batch_matmul(builder: Builder, op: Op) -> None:
         sum((dim != batch[i]) << i for i, dim in enumerate(side)) for side in batches
     ]
     # GetQuantizedConvolutionMultipler without a bias: in double
-    multiplier = arith.quantize_multiplier(
+    multiplier, shift = arith.quantize_multiplier(
         arith.f32(in_scale * right_scale) / out_scale
     )
+    if left.dtype == "INT16":
+        for tensor in (left, right, result):
+            symmetric(tensor)
+        multiplier, shift = arith.wide_multiplier(multiplier, shift)
     builder.step(
         OP_BATCH_MATMUL,
         op,
@@ -59,17 +64,9 @@ def batch_matmul(builder: Builder, op: Op) -> None:
             *map(int, transposed),
             -in_zero,
             -right_zero,
-            *multiplier,
+            multiplier,
+            shift,
             out_zero,
         ),
         macs=result.elements * depth,
     )
-
-
-LOWER = {"BATCH_MATMUL": batch_matmul}
-
-# for docs/operators.md
-EXCEPTIONS = {
-    "BATCH_MATMUL": "bit-exact, but right where 2.14 reads garbage: adj_x with a right "
-    "side that is repeated"
-}

@@ -4,14 +4,14 @@
 from collections.abc import Callable
 
 from ...errors import ModelError
-from ..program import OP_POOL
+from ..program import OP_POOL, OP_POOL_S16
 from ..schema import Op
-from .common import Builder, Unsupported, activation_range, need, quantization
-from .conv import check_image
-from .spatial import window
+from .common import LIMITS, Builder, Unsupported, activation_range, need, quantization
+from .window import check_image, window
 
 _AVERAGE, _MAX = 0, 1  # enum mlk_pool_kind
-_MAX_TAPS = 1 << 23
+# operator and most pixels of a window
+_FORMS = {"INT8": (OP_POOL, 1 << 23), "INT16": (OP_POOL_S16, 0xFFFF)}
 
 
 def _pool(kind: int) -> Callable[[Builder, Op], None]:
@@ -19,8 +19,9 @@ def _pool(kind: int) -> Callable[[Builder, Op], None]:
 
     def lower(builder: Builder, op: Op) -> None:
         source, result = builder.operand(op, 0), builder.result(op)
+        need(source, *_FORMS)
         for tensor in (source, result):
-            need(tensor, "INT8")
+            need(tensor, source.dtype)
             check_image(op, tensor)
         # the reference pools the bytes as they are, whatever the operand's scale
         quantization(source)
@@ -35,12 +36,16 @@ def _pool(kind: int) -> Callable[[Builder, Op], None]:
         channels = source.shape[3]
         if result.shape != (way.batches, way.out_h, way.out_w, channels):
             raise ModelError(f"{op}: {source} does not give {result}")
-        taps = min(way.filter_h, way.in_h) * min(way.filter_w, way.in_w)
-        if taps > _MAX_TAPS:
+        opcode, most = _FORMS[source.dtype]
+        taps = way.filter_h * way.filter_w
+        if opcode == OP_POOL:
+            taps = min(way.filter_h, way.in_h) * min(way.filter_w, way.in_w)
+        if taps > most:
             raise Unsupported(f"a window of {taps} pixels")
-        bounds = activation_range(op, options.enum(5), scale, zero)
+        limits = LIMITS[source.dtype]
+        bounds = activation_range(op, options.enum(5), scale, zero, limits)
         builder.step(
-            OP_POOL,
+            opcode,
             op,
             [source],
             [result],
@@ -52,3 +57,6 @@ def _pool(kind: int) -> Callable[[Builder, Op], None]:
 
 
 LOWER = {"AVERAGE_POOL_2D": _pool(_AVERAGE), "MAX_POOL_2D": _pool(_MAX)}
+
+# for docs/operators.md
+DTYPES = dict.fromkeys(LOWER, "int8, int16")

@@ -9,7 +9,7 @@ from ...errors import ModelError
 from .. import arith
 from ..program import OP_ARG_EXTREME, OP_L2_NORM, OP_REDUCE
 from ..schema import Op, Tensor
-from .common import Builder, Unsupported, need, quantization
+from .common import LIMITS, Builder, Unsupported, need, quantization, symmetric
 
 _SUM, _MAX, _MIN = 0, 1, 2  # enum mlk_reduce_kind
 _DIMS = 3  # MLK_REDUCE_DIMS
@@ -68,8 +68,11 @@ def _result_shape(source: Tensor, axes: set[int], keep: bool) -> tuple[int, ...]
 def _operands(builder: Builder, op: Op) -> tuple[Tensor, Tensor, set[int], int]:
     """Operand, result, axes, and how many values each result is made of."""
     source, result = builder.operand(op, 0), builder.result(op)
-    need(source, "INT8")
-    need(result, "INT8")
+    need(source, "INT8", "INT16")
+    need(result, source.dtype)
+    if source.dtype == "INT16":
+        symmetric(source)
+        symmetric(result)
     axes = _axes(builder, op, source)
     shape = _result_shape(source, axes, op.options.flag(0))
     if not source.elements or result.shape != shape:
@@ -87,13 +90,20 @@ def _sum(mean: bool) -> Callable[[Builder, Op], None]:
     """QuantizedMeanOrSum in internal/reference/reduce.h.
 
     The reference kernel of SUM takes int8 for uint8 (tensorflow issue 102490), and
-    to be the reference bit for bit is the contract.
+    to be the reference bit for bit is the contract. Of int16 it takes sums without
+    scales, and keeps their lower half.
     """
-    is_unsigned = not mean
 
     def lower(builder: Builder, op: Op) -> None:
         source, result, axes, count = _operands(builder, op)
         (in_scale, in_zero), (scale, zero) = quantization(source), quantization(result)
+        wide = source.dtype == "INT16"
+        is_unsigned = not mean and not wide
+        bounds = LIMITS["UINT8" if is_unsigned else source.dtype]
+        if wide and not mean:
+            if in_scale != scale:
+                raise ModelError(f"{op}: scales of {source} and {result} differ")
+            bounds = (-(2**31), 2**31 - 1)
         multiplier, shift = arith.quantize_multiplier(in_scale / scale)
         if mean:
             multiplier, shift = _mean_multiplier(multiplier, shift, count)
@@ -110,7 +120,7 @@ def _sum(mean: bool) -> Callable[[Builder, Op], None]:
                 multiplier,
                 shift,
                 zero,
-                *((0, 255) if is_unsigned else (-128, 127)),
+                *bounds,
             ),
         )
 
@@ -196,8 +206,10 @@ LOWER: dict[str, Callable[[Builder, Op], None]] = {
 }
 
 # for docs/operators.md
-DTYPES = dict.fromkeys(("ARG_MAX", "ARG_MIN"), "int8 to int32, int64")
+DTYPES = dict.fromkeys(("ARG_MAX", "ARG_MIN"), "int8 to int32, int64") | dict.fromkeys(
+    ("MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM"), "int8, int16"
+)
 EXCEPTIONS = {
-    "SUM": "bit-exact, so as wrong as 2.14's reference for negative sums (TensorFlow "
-    "issue 102490: it takes int8 for uint8)"
+    "SUM": "bit-exact, so as wrong as 2.14's reference for negative sums of int8 "
+    "(TensorFlow issue 102490: it takes int8 for uint8)"
 }

@@ -1,68 +1,28 @@
 # SPDX-License-Identifier: MIT
-"""Operators on images: DEPTHWISE_CONV_2D, TRANSPOSE_CONV, RESIZE_BILINEAR, phases."""
+"""Operators on images: TRANSPOSE_CONV, RESIZE_BILINEAR, phases."""
 
 import struct
-from typing import NamedTuple
 
 from ...errors import ModelError
-from .. import arith
 from ..program import (
-    OP_DEPTHWISE_CONV,
     OP_RESIZE_BILINEAR,
     OP_SPACE_BATCH,
     OP_TRANSPOSE_CONV,
     Ref,
 )
-from ..schema import Op, Tensor
-from .common import Builder, Unsupported, activation_range, need, quantization
-from .conv import check_image, padding
-from .weights import Product, biases, multipliers, weight_zero
+from ..schema import Op
+from .common import (
+    Builder,
+    Unsupported,
+    activation_range,
+    need,
+    quantization,
+    symmetric,
+)
+from .weights import Product, biases, multipliers
+from .window import check_image, window
 
 _LERP_ONE = 1024
-
-
-class Window(NamedTuple):
-    """Twin of struct mlk_window."""
-
-    batches: int
-    in_h: int
-    in_w: int
-    out_h: int
-    out_w: int
-    filter_h: int
-    filter_w: int
-    stride_h: int
-    stride_w: int
-    dilation_h: int
-    dilation_w: int
-    pad_h: int
-    pad_w: int
-
-
-def window(
-    op: Op,
-    source: Tensor,
-    kernel: tuple[int, int],
-    strides: tuple[int, int],
-    dilations: tuple[int, int] = (1, 1),
-) -> Window:
-    """How a filter moves over a source; padding is option 0 of all such operators."""
-    same = op.options.enum(0) == 0
-    batches, height, width, _ = source.shape
-    pad_h, out_h = padding(op, same, height, kernel[0], strides[0], dilations[0])
-    pad_w, out_w = padding(op, same, width, kernel[1], strides[1], dilations[1])
-    return Window(
-        batches,
-        height,
-        width,
-        out_h,
-        out_w,
-        *kernel,
-        *strides,
-        *dilations,
-        pad_h,
-        pad_w,
-    )
 
 
 def constants(builder: Builder, op: Op, position: int, count: int) -> tuple[int, ...]:
@@ -76,69 +36,16 @@ def constants(builder: Builder, op: Op, position: int, count: int) -> tuple[int,
     return struct.unpack(f"<{count}i", tensor.data)
 
 
-def _scaling(builder: Builder, p: Product, width: int, dimension: int) -> list[Ref]:
+def _scaling(builder: Builder, p: Product, width: int) -> list[Ref]:
     """Multipliers and shifts of all outputs."""
     if p.weights.data is None:
         raise Unsupported(f"{p.weights} is not constant")
-    if weight_zero(p.weights):
-        raise Unsupported(f"{p.weights} has a zero point")
     builder.count_weights(p.weights)
-    scaling = multipliers(p, width, dimension)
+    scaling = multipliers(p, width)
     return [
         builder.data.add_s32([m for m, _ in scaling]),
         builder.data.add_s32([s for _, s in scaling]),
     ]
-
-
-def depthwise_conv_2d(builder: Builder, op: Op) -> None:
-    """DEPTHWISE_CONV_2D: kernels/depthwise_conv.cc, integer_ops/depthwise_conv.h."""
-    source, weights = builder.operand(op, 0), builder.operand(op, 1)
-    result = builder.result(op)
-    for tensor in (source, weights, result):
-        need(tensor, "INT8")
-        check_image(op, tensor)
-    options = op.options
-    channels, width = source.shape[3], weights.shape[3]
-    if weights.shape[0] != 1 or width % channels:
-        raise ModelError(f"{op}: {weights} does not suit {source}")
-    # the reference takes this from the shapes, too, whatever the option says
-    fold = width // channels
-    way = window(
-        op,
-        source,
-        (weights.shape[1], weights.shape[2]),
-        (options.integer(2), options.integer(1)),
-        (options.integer(6, 1), options.integer(5, 1)),
-    )
-    if result.shape != (way.batches, way.out_h, way.out_w, width):
-        raise ModelError(f"{op}: {source} with {weights} does not give {result}")
-    product = Product(op, source, weights, result, 2, options.enum(4), False)
-    scaling = _scaling(builder, product, width, 3)
-    assert weights.data is not None
-    _, in_zero = quantization(source)
-    out_scale, out_zero = quantization(result)
-    bias = biases(builder, op, 2, width)
-    taps = struct.unpack(f"{weights.elements}b", weights.data)
-    # w * (x - xz) = w*x - xz*w: the last is constant; borders read the zero point
-    bias = [arith.wrap32(b - in_zero * sum(taps[i::width])) for i, b in enumerate(bias)]
-    builder.step(
-        OP_DEPTHWISE_CONV,
-        op,
-        [source],
-        [result],
-        (
-            *way,
-            channels,
-            fold,
-            builder.data.add(weights.data),
-            builder.data.add_s32(bias),
-            *scaling,
-            in_zero,
-            out_zero,
-            *activation_range(op, options.enum(4), out_scale, out_zero),
-        ),
-        macs=result.elements * way.filter_h * way.filter_w,
-    )
 
 
 def transpose_conv(builder: Builder, op: Op) -> None:
@@ -163,8 +70,10 @@ def transpose_conv(builder: Builder, op: Op) -> None:
     way = way._replace(
         in_h=source.shape[1], in_w=source.shape[2], out_h=shape[1], out_w=shape[2]
     )
+    # the reference does not look at zero points of the weights
+    weights = weights._replace(zero_points=())
     product = Product(op, source, weights, result, 3, options.enum(3), False)
-    scaling = _scaling(builder, product, width, 0)
+    scaling = _scaling(builder, product, width)
     assert weights.data is not None
     _, in_zero = quantization(source)
     out_scale, out_zero = quantization(result)
@@ -209,8 +118,9 @@ def _lerps(op: Op, size: int, count: int, corners: bool, centers: bool) -> list[
 def resize_bilinear(builder: Builder, op: Op) -> None:
     """RESIZE_BILINEAR: ResizeBilinear in internal/reference/resize_bilinear.h."""
     source, result = builder.operand(op, 0), builder.result(op)
+    need(source, "INT8", "INT16")
     for tensor in (source, result):
-        need(tensor, "INT8")
+        need(tensor, source.dtype)
         check_image(op, tensor)
         quantization(tensor)
     height, width = constants(builder, op, 1, 2)
@@ -238,8 +148,12 @@ def resize_bilinear(builder: Builder, op: Op) -> None:
 def _phases(builder: Builder, op: Op, to_space: bool) -> None:
     """Lower both directions; an image of rank 3 has a width of 1."""
     source, result = builder.operand(op, 0), builder.result(op)
-    need(source, "INT8")
-    need(result, "INT8")
+    need(source, "INT8", "INT16")
+    need(result, source.dtype)
+    item = 1
+    if source.dtype == "INT16":
+        symmetric(source)
+        item = 2
     if quantization(source) != quantization(result):
         raise ModelError(f"{op}: {source} and {result} are quantised differently")
     rank = len(source.shape)
@@ -283,7 +197,7 @@ def _phases(builder: Builder, op: Op, to_space: bool) -> None:
             *one,
             *edges[::2],
             *(0 for _ in one),
-            depth,
+            depth * item,
             0 if to_space else quantization(result)[1],
             int(to_space),
         ),
@@ -302,8 +216,12 @@ def batch_to_space_nd(builder: Builder, op: Op) -> None:
 
 LOWER = {
     "BATCH_TO_SPACE_ND": batch_to_space_nd,
-    "DEPTHWISE_CONV_2D": depthwise_conv_2d,
     "RESIZE_BILINEAR": resize_bilinear,
     "SPACE_TO_BATCH_ND": space_to_batch_nd,
     "TRANSPOSE_CONV": transpose_conv,
 }
+
+# for docs/operators.md
+DTYPES = dict.fromkeys(
+    ("BATCH_TO_SPACE_ND", "RESIZE_BILINEAR", "SPACE_TO_BATCH_ND"), "int8, int16"
+)

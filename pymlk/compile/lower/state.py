@@ -95,14 +95,13 @@ def _first_value(
     data = tensors[source].data or b""
     variable = _variable(builder, op, handles[handle], tensors[source])
     # A reset makes all zero before these steps run, and large values are mostly one.
-    # They are steps like any other, but of another list.
-    steps, builder.steps = builder.steps, builder.init_steps
-    if len(set(data)) == 1:
-        fill_step(builder, op, variable, data[:1] * (len(data) // variable.elements))
-    else:
-        value = builder.temporary(variable, f"first {variable.name}", data=data)
-        builder.step(OP_COPY, op, [value], [variable], ())
-    builder.steps = steps
+    with builder.at_reset():
+        if len(set(data)) == 1:
+            element = data[:1] * (len(data) // variable.elements)
+            fill_step(builder, op, variable, element)
+        else:
+            value = builder.temporary(variable, f"first {variable.name}", data=data)
+            builder.step(OP_COPY, op, [value], [variable], ())
 
 
 LOWER: dict[str, Callable[[Builder, Op], None]] = {

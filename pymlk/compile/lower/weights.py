@@ -12,24 +12,37 @@ from ..schema import Op, Tensor
 from .common import Builder, Unsupported, activation_range, need, quantization
 
 
-def pack(rows: list[bytes]) -> bytes:
-    """Put one row of int8 weights per output into blocks of 16 outputs by 4 inputs."""
+def pack(rows: list[bytes], *, by_taps: bool = False) -> bytes:
+    """Put one row of int8 weights per output into blocks of 16 outputs by 4 inputs.
+
+    All inputs of a block of outputs come first or, by taps, all outputs of a block of
+    inputs.
+    """
     depth = len(rows[0])
-    inputs = -(-depth // BLOCK_INPUTS)
-    block = inputs * BLOCK_OUTPUTS * BLOCK_INPUTS
-    step = BLOCK_OUTPUTS * BLOCK_INPUTS
-    packed = bytearray(-(-len(rows) // BLOCK_OUTPUTS) * block)
+    inputs, outputs = -(-depth // BLOCK_INPUTS), -(-len(rows) // BLOCK_OUTPUTS)
+    block = BLOCK_OUTPUTS * BLOCK_INPUTS
+    across, down = (block, outputs * block) if by_taps else (inputs * block, block)
+    packed = bytearray(outputs * inputs * block)
     for number, row in enumerate(rows):
-        start = number // BLOCK_OUTPUTS * block
+        start = number // BLOCK_OUTPUTS * across
         start += number % BLOCK_OUTPUTS * BLOCK_INPUTS
-        end = number // BLOCK_OUTPUTS * block + block
+        end = start + (inputs - 1) * down + BLOCK_INPUTS
         padded = row + bytes(inputs * BLOCK_INPUTS - depth)
         for i in range(BLOCK_INPUTS):
-            packed[start + i : end : step] = padded[i::BLOCK_INPUTS]
+            packed[start + i : end : down] = padded[i::BLOCK_INPUTS]
     return bytes(packed)
 
 
-def _signed_sum(row: bytes) -> int:
+def _padded_pieces(row: bytes, piece: int) -> bytes:
+    """Fill each piece of a row up to a whole number of blocks."""
+    padded = -(-piece // BLOCK_INPUTS) * BLOCK_INPUTS
+    return b"".join(
+        [row[i : i + piece].ljust(padded, b"\0") for i in range(0, len(row), piece)]
+    )
+
+
+def signed_sum(row: bytes) -> int:
+    """Sum of int8 values."""
     return sum(row) - 256 * sum(1 for w in row if w > 127)
 
 
@@ -48,10 +61,12 @@ class Product(NamedTuple):
     activation: int
     # FULLY_CONNECTED multiplies two float32 scales, convolutions only doubles
     single_product: bool
+    # which dimension of the weights counts outputs, the first or the last
+    outputs: int = 0
 
 
-def multipliers(p: Product, width: int, dimension: int = 0) -> list[tuple[int, int]]:
-    """Requantisation per output; `dimension` of the weights counts outputs.
+def multipliers(p: Product, width: int) -> list[tuple[int, int]]:
+    """Requantisation per output.
 
     Source: PopulateConvolutionQuantizationParams and
     GetQuantizedConvolutionMultipler in tensorflow/lite/kernels/kernel_util.cc.
@@ -67,11 +82,11 @@ def multipliers(p: Product, width: int, dimension: int = 0) -> list[tuple[int, i
         if p.single_product:
             product = arith.f32(product)
         return [arith.quantize_multiplier(product / out_scale)] * width
-    if len(scales) != width or p.weights.quantized_dimension != dimension:
+    if len(scales) != width or p.weights.quantized_dimension != p.outputs:
         raise ModelError(
             f"{p.weights}: {len(scales)} scales along dimension "
             f"{p.weights.quantized_dimension}, expected {width} along dimension "
-            f"{dimension}"
+            f"{p.outputs}"
         )
     if any(p.weights.zero_points):
         raise ModelError(f"{p.weights}: per-channel zero points must be 0")
@@ -101,15 +116,18 @@ def weight_zero(weights: Tensor) -> int:
     return zero
 
 
-def lower_weights(builder: Builder, p: Product) -> tuple[int | Ref, ...]:
+def lower_weights(
+    builder: Builder, p: Product, piece: int = 0, *, by_taps: bool = False
+) -> tuple[int | Ref, ...]:
     """Make the words of ``struct mlk_weights``.
 
-    The weights' first dimension is the output; all others are the inputs of a row.
+    All dimensions of the weights but that of the outputs are the inputs of a row,
+    which may come in pieces of some inputs.
     """
     if p.weights.data is None:
         raise Unsupported(f"{p.weights} is not constant")
     builder.count_weights(p.weights)
-    width = p.weights.shape[0]
+    width = p.weights.shape[p.outputs]
     depth = p.weights.elements // width
     zero = weight_zero(p.weights)
     _, in_zero = quantization(p.source)
@@ -117,18 +135,23 @@ def lower_weights(builder: Builder, p: Product) -> tuple[int | Ref, ...]:
     scaling = multipliers(p, width)
     least, most = activation_range(p.op, p.activation, out_scale, out_zero)
     bias = biases(builder, p.op, p.bias, width)
-    rows = [p.weights.data[i * depth : (i + 1) * depth] for i in range(width)]
+    if p.outputs:
+        rows = [p.weights.data[i::width] for i in range(width)]
+    else:
+        rows = [p.weights.data[i * depth : (i + 1) * depth] for i in range(width)]
     unsigned = []
     for i, row in enumerate(rows):
-        row_sum = _signed_sum(row)
+        row_sum = signed_sum(row)
         # (w - wz) * (x - xz) = w*x - wz*x - xz * sum(w - wz): the last is constant
         bias[i] = arith.wrap32(bias[i] - in_zero * (row_sum - depth * zero))
         unsigned.append(arith.wrap32(bias[i] - 128 * row_sum))
+    if piece:
+        rows = [_padded_pieces(row, piece) for row in rows]
     data = builder.data
     return (
-        depth,
+        len(rows[0]),
         width,
-        data.add(pack(rows)),
+        data.add(pack(rows, by_taps=by_taps)),
         _padded(data, bias),
         _padded(data, unsigned),
         _padded(data, [m for m, _ in scaling]),

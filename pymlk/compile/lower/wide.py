@@ -7,26 +7,25 @@ from collections.abc import Callable
 
 from ...errors import ModelError
 from .. import arith
-from ..program import OP_LUT_S16, OP_REQUANTIZE, OP_SIGMOID_S16, OP_SOFTMAX_S16
+from ..program import (
+    OP_LUT_S16,
+    OP_REQUANTIZE,
+    OP_RSQRT_S16,
+    OP_SIGMOID_S16,
+    OP_SOFTMAX_S16,
+)
 from ..schema import Op, Tensor
-from . import elementwise, table
+from . import elementwise
 from .binary import power_of_two
-from .common import Builder, Unsupported, need, quantization
+from .common import LIMITS, Builder, Unsupported, need, quantization, symmetric
 
 Lower = Callable[[Builder, Op], None]
-LIMITS = {
-    "INT8": (-128, 127),
-    "INT16": (-32768, 32767),
+_ROOT_FRACTION = 20  # MLK_RSQRT_FRACTION
+_INTEGERS = {
+    "INT8": LIMITS["INT8"],
+    "INT16": LIMITS["INT16"],
     "INT32": (-(2**31), 2**31 - 1),
 }
-
-
-def symmetric(tensor: Tensor) -> float:
-    """Scale of an int16 or int32 tensor, which must have no zero point."""
-    scale, zero = quantization(tensor)
-    if zero:
-        raise Unsupported(f"{tensor} is {tensor.dtype} with zero point {zero}")
-    return scale
 
 
 def _pair(builder: Builder, op: Op) -> tuple[Tensor, Tensor, float, float]:
@@ -42,12 +41,13 @@ def _pair(builder: Builder, op: Op) -> tuple[Tensor, Tensor, float, float]:
 def requantize(builder: Builder, op: Op) -> None:
     """QUANTIZE between int8, int16 and int32 (internal/reference/requantize.h)."""
     source, result = builder.operand(op, 0), builder.result(op)
-    need(source, *LIMITS)
-    need(result, *LIMITS)
+    need(source, *_INTEGERS)
+    need(result, *_INTEGERS)
     if source.elements != result.elements:
         raise ModelError(f"{op}: {source} does not give {result}")
     for tensor in (source, result):
-        if tensor.dtype != "INT8":
+        # the reference has zero points of int16, but not from int16 to int16
+        if tensor.dtype == "INT32" or source.dtype == result.dtype:
             symmetric(tensor)
     (in_scale, in_zero), (out_scale, out_zero) = (
         quantization(source),
@@ -59,7 +59,7 @@ def requantize(builder: Builder, op: Op) -> None:
         op,
         [source],
         [result],
-        (in_zero, *multiplier, *multiplier, out_zero, *LIMITS[result.dtype]),
+        (in_zero, *multiplier, *multiplier, out_zero, *_INTEGERS[result.dtype], 0),
     )
 
 
@@ -71,11 +71,35 @@ def leaky_relu(builder: Builder, op: Op) -> None:
     )
     if negative[0] < 0:
         raise Unsupported("int16 with a negative alpha")
-    params = (0, *positive, *negative, 0, *LIMITS["INT16"])
+    params = (0, *positive, *negative, 0, *LIMITS["INT16"], 0)
     builder.step(OP_REQUANTIZE, op, [source], [result], params)
 
 
-def _relu(low: float, high: float | None) -> Lower:
+def absolute(builder: Builder, op: Op) -> None:
+    """ABS of int16 (AbsEvalQuantized in kernels/elementwise.cc)."""
+    source, result, in_scale, out_scale = _pair(builder, op)
+    multiplier = arith.quantize_multiplier(arith.f32(in_scale / out_scale))
+    params = (0, *multiplier, *multiplier, 0, *LIMITS["INT16"], 1)
+    builder.step(OP_REQUANTIZE, op, [source], [result], params)
+
+
+def rsqrt(builder: Builder, op: Op) -> None:
+    """RSQRT of int16, which 2.14 lacks (tflite-micro's kernels/elementwise.cc).
+
+    There the scales' product is of doubles, and a negative operand makes the call fail.
+    A run cannot fail, so it gives the highest value then, as 0 does.
+    """
+    source, result, in_scale, out_scale = _pair(builder, op)
+    multiplier, shift = arith.quantize_multiplier(
+        1.0 / (math.sqrt(in_scale) * out_scale)
+    )
+    shift -= _ROOT_FRACTION
+    if shift < -31:
+        raise Unsupported(f"scales {in_scale:g} and {out_scale:g} are far apart")
+    builder.step(OP_RSQRT_S16, op, [source], [result], (multiplier, shift))
+
+
+def relu(low: float, high: float | None) -> Lower:
     """RELU and RELU6 of int16: as of int8, kernels/activations.cc."""
 
     def lower(builder: Builder, op: Op) -> None:
@@ -87,7 +111,7 @@ def _relu(low: float, high: float | None) -> Lower:
             most = min(most, arith.round_away(arith.f32(high / out_scale)))
         if least > most:
             raise ModelError(f"{op}: no output value is left")
-        params = (0, *multiplier, *multiplier, 0, least, most)
+        params = (0, *multiplier, *multiplier, 0, least, most, 0)
         builder.step(OP_REQUANTIZE, op, [source], [result], params)
 
     return lower
@@ -113,7 +137,7 @@ def _sigmoid_samples() -> bytes:
 SIGMOID = _sigmoid_samples()
 
 
-def _sigmoid(tanh: int) -> Lower:
+def sigmoid(tanh: int) -> Lower:
     """LOGISTIC and TANH of int16.
 
     Source: SigmoidPrepare and TanhPrepare in kernels/activations.cc, internal/
@@ -226,31 +250,3 @@ def softmax(builder: Builder, op: Op) -> None:
             *multiplier,
         ),
     )
-
-
-def _either(narrow: Lower, wide: Lower) -> Lower:
-    """An operator that has forms for int8 and int16."""
-
-    def lower(builder: Builder, op: Op) -> None:
-        by_dtype = wide if builder.operand(op, 0).dtype == "INT16" else narrow
-        by_dtype(builder, op)
-
-    return lower
-
-
-LOWER: dict[str, Lower] = {
-    "EXP": _either(elementwise.LOWER["EXP"], exp),
-    "LEAKY_RELU": _either(elementwise.LOWER["LEAKY_RELU"], leaky_relu),
-    "LOGISTIC": _either(table.LOWER["LOGISTIC"], _sigmoid(0)),
-    "RELU": _either(table.LOWER["RELU"], _relu(0.0, None)),
-    "RELU6": _either(table.LOWER["RELU6"], _relu(0.0, 6.0)),
-    "SOFTMAX": _either(table.LOWER["SOFTMAX"], softmax),
-    "TANH": _either(table.LOWER["TANH"], _sigmoid(1)),
-}
-
-# for docs/operators.md
-DTYPES = dict.fromkeys(LOWER, "int8, int16")
-EXCEPTIONS = {
-    "SOFTMAX": "bit-exact, also where a row's sum of exponentials reaches 512 and 2.14 "
-    "gives 127 for every class"
-}
