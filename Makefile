@@ -82,15 +82,15 @@ kernel: $(STAMPS)/package ## mlk.ko and samples for Debian's kernel (KDIR=/lib/m
 
 .PHONY: guest
 guest: $(STAMPS)/package $(STAMPS)/tests ## all tests of mlk.ko in User-Mode Linux with KASAN, lockdep, kmemleak
-	@$(GUEST) uml-debug
+	@$(GUEST) uml-debug $(ARGS)
 
 .PHONY: guest-stock
 guest-stock: $(STAMPS)/package $(STAMPS)/tests ## the same in Debian's kernel, emulated (KERNEL=stock-new: its newest)
-	@$(GUEST) $(or $(KERNEL),stock)
+	@$(GUEST) $(or $(KERNEL),stock) $(ARGS)
 
 .PHONY: guest-debug
 guest-debug: $(STAMPS)/package $(STAMPS)/tests ## the same in an x86 SMP kernel with all checkers (builds it: half an hour)
-	@$(GUEST) x86-debug
+	@$(GUEST) x86-debug $(ARGS)
 
 .PHONY: docs
 docs: $(STAMPS)/package ## write docs/operators.md anew

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What does mlk.ko cost: memory, an idle decision, a sample, an inference, a round trip?
+"""What does mlk.ko cost: memory, idle decision, sample, inference, round trip?
 
 Times are those of User-Mode Linux, which runs at native speed on one processor, without
 checkers; rivals run in the same guest. A timer's clock costs more there than on metal.
@@ -49,8 +49,8 @@ def compile_user(folder: Path) -> None:
     uapi = ROOT / "kernel" / "include" / "uapi"
     subprocess.run(
         [
-            compiler, "-O2", "-Wall", "-I", str(uapi), "-o", str(folder / "kernel_user"),
-            str(here / "kernel_user.c"),
+            compiler, "-O2", "-Wall", f"-I{uapi}",
+            "-o", str(folder / "kernel_user"), str(here / "kernel_user.c"),
         ],
         check=True,
     )  # fmt: skip
@@ -81,7 +81,9 @@ def run(rounds: int) -> Figures:
         compile_user(folder)
         out = str(ROOT / "build" / "guest" / "uml-fast")
         guest = Path(__file__).with_name("kernel_guest.py")
-        said = script("run.sh", "uml-fast", out, "python", str(guest), name, str(rounds))
+        said = script(
+            "run.sh", "uml-fast", out, "python", str(guest), name, str(rounds)
+        )
     match = re.search(r"^FIGURES (.*)$", said, re.M)
     if match is None:
         raise SystemExit(said)

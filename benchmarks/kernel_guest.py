@@ -5,6 +5,7 @@ Loops in the kernel are those of kernel/tests/mlk_guest.c, which give nanosecond
 """
 
 import ctypes
+import functools
 import json
 import statistics
 import subprocess
@@ -73,7 +74,7 @@ def idle_and_push() -> dict[str, float]:
 
 def inference() -> dict[str, float]:
     """Both networks in the kernel and in user space."""
-    found = {}
+    found: dict[str, float] = {}
     for widths in NETWORKS:
         name = "-".join(map(str, widths))
         code = program_of(network(widths, softmax=False))
@@ -84,7 +85,7 @@ def inference() -> dict[str, float]:
         shape = (widths[-1], widths[0])
         found |= medians(
             {
-                f"{name} kernel": lambda shape=shape: kernel("infer", 20000, *shape),
+                f"{name} kernel": functools.partial(kernel, "infer", 20000, *shape),
                 f"{name} user": user_loop(code),
             }
         )
@@ -111,7 +112,7 @@ def round_trip() -> dict[str, float]:
         return ns / count
 
     def eventfd() -> float:
-        command = [FOLDER / "kernel_user", "eventfd", str(count)]
+        command = [str(FOLDER / "kernel_user"), "eventfd", str(count)]
         return int(subprocess.check_output(command)) / count
 
     found = medians({"round trip": kernel_user_kernel, "eventfd": eventfd})
@@ -121,7 +122,7 @@ def round_trip() -> dict[str, float]:
 
 def lossless() -> dict[str, float]:
     """One million records a second, pushed from a timer's interrupt."""
-    client("register bench 16 1 65536")
+    client("register bench 16 1 262144")
     proxy = Proxy("bench")
     proxy.to("started")
     reader = subprocess.Popen(

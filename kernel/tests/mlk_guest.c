@@ -471,23 +471,23 @@ static int run(const char *verb, const char *word)
 /* VERB [NAME] [NUMBER...] */
 static int parse_and_run(char *line)
 {
-	char *verb = strsep(&line, " \n"), *word = "", *token;
+	char *verb = strsep(&line, "\n "), *word = "", *token;
 	int error;
 
 	numbers = 0;
 	answer_bytes = 0;
-	while ((token = strsep(&line, " \n"))) {
+	while ((token = strsep(&line, "\n "))) {
 		if (!*token)
 			continue;
 		if (numbers == MAX_NUMBERS)
 			return -E2BIG;
-		error = kstrtos64(token, 0, &number[numbers]);
-		if (!error)
-			numbers++;
-		else if (numbers || *word)
-			return error;
-		else
+		if (!numbers && !*word && !strchr("-0123456789", *token)) {
 			word = token;
+			continue;
+		}
+		error = kstrtos64(token, 0, &number[numbers++]);
+		if (error)
+			return error;
 	}
 	return run(verb, word);
 }

@@ -4,4 +4,5 @@
 import os
 
 IN_GUEST = "GUEST_KERNEL" in os.environ
-collect_ignore_glob = ["test_*.py"] if IN_GUEST else ["inside/*"]
+collect_ignore = [] if IN_GUEST else ["inside"]
+collect_ignore_glob = ["test_*.py"] if IN_GUEST else []

@@ -9,7 +9,6 @@ see scripts/guest/kernel.sh. `run.sh` also fails if the kernel complained.
 import os
 import platform
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -22,16 +21,21 @@ LIMIT = {"uml-debug": "900", "stock": "1200"}
 SMALL = {"GUEST_CYCLES": "500", "GUEST_HAMMER": "20"}
 
 
-def need_guests() -> None:
-    """Kernels come from Debian's packages, and are for this processor."""
+def need_kernel(kind: str) -> str:
+    """Folder of a kernel; they come from Debian's packages, for this processor."""
     if platform.machine() != "x86_64":
         absent("guests are for x86-64")
-    if shutil.which("apt-get") is None:
-        absent("kernels are made from Debian's packages: no apt-get")
+    done = subprocess.run(
+        [SCRIPTS / "kernel.sh", kind], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        absent(f"no kernel {kind}: {done.stderr}")
+    return done.stdout.strip()
 
 
 def boot(kind: str, *tests: str) -> None:
     """Run tests in a guest; pytest's summary is printed."""
+    need_kernel(kind)
     # what is set outside counts inside
     amount = SMALL | {"LIMIT": LIMIT[kind]} | os.environ
     amount = {name: amount[name] for name in (*SMALL, "LIMIT")}
@@ -52,13 +56,11 @@ def boot(kind: str, *tests: str) -> None:
 
 @pytest.mark.slow
 def test_user_mode_linux_with_all_checkers() -> None:
-    need_guests()
     boot("uml-debug")
 
 
 @pytest.mark.slow
 def test_stock_kernel_on_two_processors() -> None:
     """What one processor cannot show; a part, since all is emulated."""
-    need_guests()
     names = ("sysfs", "states", "device", "32bit", "samples", "faults")
     boot("stock", *(f"tests/guest/inside/test_{name}.py" for name in names))

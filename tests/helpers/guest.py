@@ -26,10 +26,10 @@ def rmmod(name: str) -> None:
 def kernel_module(name: str, *parameters: str) -> None:
     """Load a module that came with the kernel."""
     if (KERNEL / "root").exists():
-        command = ["modprobe", "-d", KERNEL / "root", name]
+        command = ["modprobe", "-d", f"{KERNEL}/root", name]
     else:
         (path,) = (KERNEL / "kdir").rglob(f"{name}.ko")
-        command = ["insmod", path]
+        command = ["insmod", str(path)]
     subprocess.run([*command, *parameters], check=True)
 
 

@@ -13,6 +13,7 @@ import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,26 +40,26 @@ def struct_of(name: str, text: str) -> type[Struct]:
     """Make a struct out of ``u32 name[n]`` and so on."""
     fields = []
     for declaration in text.split(","):
-        kind, field, count = re.fullmatch(
-            r"\s*(\w+) (\w+)(?:\[(\d+)\])?\s*", declaration
-        ).groups()
+        found = re.fullmatch(r"\s*(\w+) (\w+)(?:\[(\d+)\])?\s*", declaration)
+        assert found, declaration
+        kind, field, count = found.groups()
         base = ctypes.c_char if kind == "char" else getattr(ctypes, f"c_{kind}")
         fields.append((field, base * int(count) if count else base))
     return type(name, (Struct,), {"_fields_": fields})
 
 
-Dataset = struct_of(
+Dataset: Any = struct_of(
     "Dataset",
     "uint32 magic, uint16 version, uint16 header_bytes, uint32 data,"
     "uint32 record_bytes, uint32 records, uint16 n_features, uint16 n_knobs,"
     "uint64 reserved, uint64 head, uint64 discarded",
 )
-Recommendation = struct_of(
+Recommendation: Any = struct_of(
     "Recommendation",
     "uint16 version, uint16 bytes, uint32 confidence_permil, uint64 seq,"
     "uint32 n_knobs, uint32 reserved[3], int64 value[8]",
 )
-Info = struct_of(
+Info: Any = struct_of(
     "Info",
     "uint16 version, uint16 bytes, uint32 state, uint32 mode, uint32 why,"
     "uint32 n_features, uint32 n_knobs, uint32 record_bytes, uint32 records,"
@@ -66,8 +67,10 @@ Info = struct_of(
     "uint64 program_id, uint64 program_swaps, uint32 owner, uint32 reserved[5],"
     "char subsystem[32], char model[32]",
 )
-Wait = struct_of("Wait", "uint64 seq, int64 timeout_ns, uint64 head, uint64 reserved")
-Load = struct_of("Load", "uint64 address, uint32 bytes, uint32 reserved[3]")
+Wait: Any = struct_of(
+    "Wait", "uint64 seq, int64 timeout_ns, uint64 head, uint64 reserved"
+)
+Load: Any = struct_of("Load", "uint64 address, uint32 bytes, uint32 reserved[3]")
 
 
 def ioc(direction: int, number: int, size: int) -> int:
@@ -89,7 +92,7 @@ def refused(*errors: int) -> Iterator[None]:
     with pytest.raises(OSError) as found:  # noqa: PT011 - its number is looked at
         yield
     names = [errno.errorcode[error] for error in errors]
-    assert errno.errorcode[found.value.errno] in names
+    assert errno.errorcode[found.value.errno or 0] in names
 
 
 def client(line: str) -> list[str]:
@@ -253,7 +256,7 @@ class Device:
             os.close(self.handle)
         self.handle = -1
 
-    def info(self) -> Info:
+    def info(self) -> Any:
         info = Info()
         fcntl.ioctl(self.handle, INFO, info)
         return info
@@ -267,7 +270,7 @@ class Device:
     def wait(self, seq: int, seconds: float, reserved: int = 0) -> int:
         wait = Wait(seq, int(seconds * 1e9), 0, reserved)
         fcntl.ioctl(self.handle, WAIT, wait)
-        return wait.head
+        return int(wait.head)
 
     def load(self, data: bytes, size: int | None = None, reserved: int = 0) -> None:
         buffer = ctypes.create_string_buffer(data, len(data))
@@ -330,7 +333,7 @@ class Ring:
 
     @property
     def head(self) -> int:
-        return Dataset.from_buffer_copy(self.map).head
+        return int(Dataset.from_buffer_copy(self.map).head)
 
     def read(self) -> list[tuple[int, int, int, list[int]]]:
         """All complete records that were not read before."""
