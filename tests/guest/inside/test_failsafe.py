@@ -96,8 +96,9 @@ def test_a_killed_owner(running: Proxy, owner: Owner) -> None:
 
 def test_a_frozen_owner(running: Proxy, owner: Owner) -> None:
     before = numbers("calls")[5]
+    start = time.monotonic()
     owner.process.send_signal(signal.SIGSTOP)
-    is_back(running, "heartbeat", time.monotonic())
+    is_back(running, "heartbeat", start)
     assert running.stat("missed") == 1
     assert running["owner"] == str(owner.process.pid)
     # the callback runs in a process of its own, soon afterwards
