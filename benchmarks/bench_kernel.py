@@ -66,10 +66,11 @@ def compile_user(folder: Path) -> None:
 
 
 def module_bytes(module: Path) -> int:
-    """Text and data of a module."""
-    lines = subprocess.check_output(["size", module], text=True).split("\n")
-    text, data = lines[1].split()[:2]
-    return int(text) + int(data)
+    """Code and data that stay in memory; not the tables of unwinder and loader."""
+    kept = r"\.(text|rodata|data|bss|ref\.data)[.\w]*|__(tracepoints|bpf_raw_tp)\w*"
+    lines = subprocess.check_output(["size", "-A", module], text=True).split("\n")
+    sections = [line.split() for line in lines[2:] if line.strip()]
+    return sum(int(size) for name, size, *_ in sections if re.fullmatch(kept, name))
 
 
 def run(rounds: int) -> Figures:

@@ -15,6 +15,10 @@ const char *const mlk_state_words[] = {
 	[MLK_DESTROYED + 1] = NULL,
 };
 
+#define FROM(state) BIT(MLK_##state)
+#define FROM_ANY (BIT(MLK_DESTROYED) - 1)
+#define STAYS (-1)
+
 static int mlk_state_init(struct mlk_model *model)
 {
 	const struct mlk_ops *ops = model->desc.ops;
@@ -35,7 +39,8 @@ static int mlk_state_stop(struct mlk_model *model)
 
 	mlk_mode_fail(model, MLK_WHY_STOP);
 	mlk_mode_settle(model);
-	if (model->state >= MLK_STARTED && ops && ops->stop)
+	if (BIT(model->state) & (FROM(STARTED) | FROM(RUNNING)) && ops &&
+	    ops->stop)
 		ops->stop(model);
 	return 0;
 }
@@ -52,10 +57,6 @@ static int mlk_state_discard(struct mlk_model *model)
 	mlk_ring_discard(&model->ring);
 	return 0;
 }
-
-#define FROM(state) BIT(MLK_##state)
-#define FROM_ANY (BIT(MLK_DESTROYED) - 1)
-#define STAYS (-1)
 
 static const struct {
 	u8 from; /* states in which it is allowed */
@@ -104,7 +105,7 @@ int mlk_state_change(struct mlk_model *model, enum mlk_command command)
 		return -EBUSY;
 	if (mlk_commands[command].act) {
 		err = mlk_commands[command].act(model);
-		if (err)
+		if (err < 0)
 			return err;
 	}
 	if (mlk_commands[command].to == STAYS)

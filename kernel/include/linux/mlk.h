@@ -72,7 +72,7 @@ struct mlk_knob {
  * struct mlk_ops - what a client is told; each may be NULL
  * @init: the model becomes initialized, for the first time or anew
  * @start: from now on samples are wanted
- * @stop: samples are not wanted any more
+ * @stop: samples are not wanted any more; only after @start
  * @sample: push one sample now
  * @advised: the owner has written a new recommendation
  * @fallback: the mode became emergency, for the reason that enum mlk_why says:
