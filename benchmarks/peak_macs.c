@@ -23,7 +23,7 @@ double mlk_peak_macs(const char *name);
 #define AVX2(n) \
 	"vpmaddwd %%ymm12, %%ymm13, %%ymm14\n" \
 	"vpaddd %%ymm14, %%ymm" #n ", %%ymm" #n "\n"
-#define SSE41(n) \
+#define SSE2(n) \
 	"movdqa %%xmm12, %%xmm14\n" \
 	"pmaddwd %%xmm13, %%xmm14\n" \
 	"paddd %%xmm14, %%xmm" #n "\n"
@@ -39,7 +39,7 @@ double mlk_peak_macs(const char *name);
 LOOP(avx512vnni, AVX512VNNI, "vzeroupper")
 LOOP(avxvnni, AVXVNNI, "vzeroupper")
 LOOP(avx2, AVX2, "vzeroupper")
-LOOP(sse41, SSE41, "")
+LOOP(sse2, SSE2, "")
 
 static const struct {
 	const char *name;
@@ -49,7 +49,7 @@ static const struct {
 	{ "avx512vnni", avx512vnni, 64 },
 	{ "avxvnni", avxvnni, 32 },
 	{ "avx2", avx2, 16 },
-	{ "sse41", sse41, 8 },
+	{ "sse2", sse2, 8 },
 };
 
 /* Per nanosecond; 0 for an instruction set without vectors. */

@@ -56,9 +56,35 @@ static int mlk_has_avx2(void)
 	return __builtin_cpu_supports("avx2");
 }
 
-static int mlk_has_sse41(void)
+#endif
+
+#if defined(__arm__) && defined(MLK_ARCH_NEON)
+
+#include <sys/auxv.h>
+
+static int mlk_has_neon(void)
 {
-	return __builtin_cpu_supports("sse4.1");
+	return getauxval(AT_HWCAP) >> 12 & 1;
+}
+
+#elif defined(__aarch64__)
+
+#define mlk_has_neon mlk_always
+
+#endif
+
+#ifdef MLK_ARCH_DOTPROD
+
+#include <sys/auxv.h>
+
+static int mlk_has_dotprod(void)
+{
+	return getauxval(AT_HWCAP) >> 20 & 1;
+}
+
+static int mlk_has_i8mm(void)
+{
+	return mlk_has_dotprod() && getauxval(AT_HWCAP2) >> 13 & 1;
 }
 
 #endif
@@ -69,7 +95,14 @@ static const struct mlk_arch archs[] = {
 	{ "avx512vnni", &mlk_simd_avx512vnni, mlk_has_avx512vnni },
 	{ "avxvnni", &mlk_simd_avxvnni, mlk_has_avxvnni },
 	{ "avx2", &mlk_simd_avx2, mlk_has_avx2 },
-	{ "sse41", &mlk_simd_sse41, mlk_has_sse41 },
+	{ "sse2", &mlk_simd_sse2, mlk_always },
+#endif
+#ifdef MLK_ARCH_DOTPROD
+	{ "i8mm", &mlk_simd_i8mm, mlk_has_i8mm },
+	{ "dotprod", &mlk_simd_dotprod, mlk_has_dotprod },
+#endif
+#ifdef MLK_ARCH_NEON
+	{ "neon", &mlk_simd_neon, mlk_has_neon },
 #endif
 	{ "c", NULL, mlk_always },
 };

@@ -6,24 +6,8 @@
 #ifndef MLK_ARCH_H
 #define MLK_ARCH_H
 
+#include "mlk_arch_find.h"
 #include "mlk_op.h"
-
-/**
- * mlk_arch_find - inner loops for this processor
- * @name: of an instruction set, or NULL for the best one
- * @simd: set to the loops, or to NULL for plain C
- *
- * Return: 0; -EINVAL for an unknown name; -EOPNOTSUPP if this processor (or this
- * build) cannot run it.
- */
-int mlk_arch_find(const char *name, const struct mlk_simd **simd);
-
-/**
- * mlk_arch_name - the names that mlk_arch_find() knows
- * @i: 0 and up, the best one first; the last is "c"
- * Return: a constant string, or NULL behind the last.
- */
-const char *mlk_arch_name(unsigned int i);
 
 /*
  * Four bytes of a row as a word; of its last ones only those that are there.
@@ -163,7 +147,28 @@ extern const struct mlk_simd mlk_simd_amx;
 extern const struct mlk_simd mlk_simd_avx512vnni;
 extern const struct mlk_simd mlk_simd_avxvnni;
 extern const struct mlk_simd mlk_simd_avx2;
-extern const struct mlk_simd mlk_simd_sse41;
+extern const struct mlk_simd mlk_simd_sse2;
+#endif
+
+/*
+ * Every 64-bit ARM has NEON. For 32 bits only gcc compiles a function for it in
+ * a file that is not; its floating point must be in registers.
+ */
+#if defined(__aarch64__) || (defined(__arm__) && defined(__linux__) && \
+			     (defined(__ARM_NEON) || \
+			      (defined(__ARM_FP) && !defined(__clang__) && \
+			       __ARM_ARCH >= 7 && __ARM_ARCH_PROFILE == 'A')))
+#define MLK_ARCH_NEON
+extern const struct mlk_simd mlk_simd_neon;
+#endif
+
+/* older compilers lack these, or know them only for a whole file */
+#if defined(__aarch64__) && defined(__linux__) && \
+	((defined(__clang__) && __clang_major__ >= 16) || \
+	 (!defined(__clang__) && __GNUC__ >= 10))
+#define MLK_ARCH_DOTPROD
+extern const struct mlk_simd mlk_simd_dotprod;
+extern const struct mlk_simd mlk_simd_i8mm;
 #endif
 
 #endif /* MLK_ARCH_H */

@@ -342,7 +342,7 @@ struct mlk_window {
  * Result 1 of CONV_2D is scratch: the input lines of one line of outputs and one
  * more (if there is one), with what lies beyond the image; for shorter pieces
  * MLK_CONV_GATHER bytes of input rows (a multiple of 16 of them, if that is less;
- * at least MLK_CONV_ROWS); and MLK_CONV_SHORT bytes.
+ * at least MLK_CONV_ROWS); and MLK_CONV_SHORT bytes behind either.
  */
 struct mlk_conv_params {
 	struct mlk_weights w;

@@ -72,14 +72,18 @@ static u32 mlk_conv_rows(u32 depth)
 	return rows < MLK_CONV_ROWS ? MLK_CONV_ROWS : rows;
 }
 
-/* Scratch: lines, then gathered rows, then what is copied too much. */
+/*
+ * Scratch: lines, then gathered rows. Behind both is room for what is copied too
+ * much: MLK_CONV_SHORT bytes of each piece, whatever its length.
+ */
 static u64 mlk_conv_scratch(const struct mlk_window *w, u32 channels, u32 depth)
 {
 	u64 bytes =
 		mlk_volume(mlk_conv_room(w), mlk_conv_columns(w), channels, 1);
 
 	if (mlk_conv_run(w, channels) < MLK_CONV_SHORT)
-		bytes += mlk_volume(mlk_conv_rows(depth), depth, 1, 1);
+		bytes += MLK_CONV_SHORT +
+			 mlk_volume(mlk_conv_rows(depth), depth, 1, 1);
 	return bytes + MLK_CONV_SHORT;
 }
 
@@ -242,7 +246,7 @@ static void mlk_conv_short_image(const struct mlk_frame *f, const s8 *image,
 	struct mlk_lines have = { 0 };
 	u32 most = mlk_conv_rows(p->w.depth);
 	s8 *scratch = mlk_out(f, 1);
-	s8 *rows = scratch + mlk_conv_room(w) * padded;
+	s8 *rows = scratch + mlk_conv_room(w) * padded + MLK_CONV_SHORT;
 	u32 row, column;
 
 	product.in = rows;

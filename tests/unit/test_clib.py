@@ -13,8 +13,17 @@ from helpers.engine_c import ENGINE, compiler
 from helpers.reference import ROOT, absent
 
 from pymlk import Model
+from pymlk.engine import instruction_sets
 
 MEMORY = {"memcpy", "memset", "memmove"}
+# What tells the vector loops which processor this is, of libc and libgcc.
+PROCESSOR = {
+    "getauxval",
+    "syscall",
+    "__cpu_model",
+    "__cpu_features2",
+    "_GLOBAL_OFFSET_TABLE_",
+}
 MODEL = ROOT / "models" / "readahead" / "model.tflite"
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 
@@ -36,6 +45,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Library, header and example, with every operator."""
     folder = tmp_path_factory.mktemp("clib")
     make(folder, "CONFIG=/nonexistent", "lib", "example")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Library and header as for firmware: without vector loops."""
+    folder = tmp_path_factory.mktemp("bare")
+    make(folder, "CONFIG=/nonexistent", "ARCH_LOOPS=0", "lib")
     return folder
 
 
@@ -134,12 +151,23 @@ def test_the_example_is_short() -> None:
     assert len(lines) < 40
 
 
-def test_imports_nothing_but_memory(built: Path) -> None:
+def test_imports_nothing_but_memory(bare: Path) -> None:
     """Neither libc nor libgcc: the objects go into firmware as they are."""
-    archive = built / "libmlk.a"
+    archive = bare / "libmlk.a"
     own = symbols(archive, "--defined-only", "--extern-only")
     assert {"mlk_program_verify", "mlk_program_run", "mlk_program_reset"} <= own
     assert symbols(archive, "--undefined-only") - own <= MEMORY
+    assert not [name for name in own if "arch" in name]
+    assert "mlk_arch_find" not in (bare / "mlk.h").read_text()
+
+
+def test_vector_loops(built: Path) -> None:
+    """They ask for the processor, and for nothing else."""
+    archive = built / "libmlk.a"
+    own = symbols(archive, "--defined-only", "--extern-only")
+    assert {"mlk_arch_find", "mlk_arch_name", "mlk_program_run_simd"} <= own
+    assert {f"mlk_simd_{name}" for name in instruction_sets()[:-1]} <= own
+    assert symbols(archive, "--undefined-only") - own <= MEMORY | PROCESSOR
 
 
 HEADER_ALONE = (
@@ -191,12 +219,12 @@ def test_header(built: Path, tmp_path: Path, cc: str, standard: str, text: str) 
     assert subprocess.run([tmp_path / "x"]).returncode == 0
 
 
-def test_header_is_the_two(built: Path) -> None:
-    """Every line of both is there, but for the include between them."""
+def test_header_is_all_of_them(built: Path) -> None:
+    """Every line of them is there, but for the includes between them."""
     lines = (built / "mlk.h").read_text().splitlines()
-    for name in ("mlk_port.h", "mlk_engine.h"):
+    for name in ("mlk_port.h", "mlk_engine.h", "../arch/mlk_arch_find.h"):
         for line in (ENGINE / name).read_text().splitlines():
-            assert line in lines or line == '#include "mlk_port.h"', line
+            assert line in lines or line.startswith('#include "mlk_'), line
     assert [line for line in lines if '#include "' in line] == []
 
 
@@ -228,20 +256,29 @@ def test_install(tmp_path: Path) -> None:
     assert found == {"opt/mlk/lib/libmlk.a", "opt/mlk/include/mlk.h"}
 
 
-@pytest.mark.parametrize("prefix", ["aarch64-linux-gnu-", "arm-linux-gnueabihf-"])
-def test_cross_compiled(tmp_path: Path, prefix: str) -> None:
-    if shutil.which(f"{prefix}gcc") is None:
-        absent(f"no {prefix}gcc")
-    make(tmp_path, f"CROSS_COMPILE={prefix}")
+@pytest.mark.parametrize("machine", ["aarch64-linux-gnu", "arm-linux-gnueabihf"])
+def test_cross_compiled(tmp_path: Path, machine: str) -> None:
+    """For ARM, with its loops; the example gives in an emulator what it gives here."""
+    emulator = f"qemu-{machine.partition('-')[0]}"
+    for command in (f"{machine}-gcc", emulator):
+        if shutil.which(command) is None:
+            absent(f"no {command}")
+    flags = (f"CROSS_COMPILE={machine}-", "CONFIG=/nonexistent", "CFLAGS=-O2 -static")
+    make(tmp_path, *flags, "lib", "example")
     own = symbols(tmp_path / "libmlk.a", "--defined-only")
+    assert {"mlk_arch_find", "mlk_simd_neon"} <= own
     foreign = symbols(tmp_path / "libmlk.a", "--undefined-only") - own - MEMORY
     # the compiler's own division on 32-bit machines
-    assert all(name.startswith("__aeabi_") for name in foreign)
+    assert all(name in PROCESSOR or name.startswith("__aeabi_") for name in foreign)
+    for path in WITHOUT_FLOAT:
+        command = [emulator, "-cpu", "max", tmp_path / "run", path]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, expected(path)), done.stderr
 
 
-def test_size_and_memory(built: Path, program: Path) -> None:
+def test_size_and_memory(bare: Path, built: Path, program: Path) -> None:
     """Static size, and what a process with a loaded model has in memory."""
-    shown = make(built, "CONFIG=/nonexistent", "size")
+    shown = make(bare, "CONFIG=/nonexistent", "ARCH_LOOPS=0", "size")
     total = re.search(r"^\s*(\d+)\s+(\d+)\s+(\d+).*\(TOTALS\)$", shown, re.MULTILINE)
     assert total, shown
     code, _, bss = map(int, total.groups())

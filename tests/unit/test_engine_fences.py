@@ -158,7 +158,7 @@ def code(path):
 
 
 # What the verifier has found not to be zero.
-DIVISORS = r"(p->block|w->stride)_[hw]|p->groups|depth|taps|row"
+DIVISORS = r"(p->block|w->stride)_[hw]|p->groups|depth|fold|taps|row"
 FORBIDDEN = {
     "floating point": r"\b(float|double|_Float\w+)\b|\d\.\d|\d[eE][+-]?\d+\b",
     "allocation": r"\b[kv]?[mcz]?(alloc|malloc|zalloc|calloc|realloc|free)\w*\s*\(",

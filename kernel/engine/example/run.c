@@ -13,6 +13,7 @@ int main(int argc, char **argv)
 	int fd = argc > 1 ? open(argv[1], O_RDONLY) : -1;
 	FILE *in = argc > 2 ? fopen(argv[2], "rb") : NULL;
 	const struct mlk_header *h;
+	const struct mlk_simd *simd;
 	const struct mlk_tensor *t;
 	struct mlk_diag diag = { .reason = MLK_REASON_SHORT };
 	struct stat st;
@@ -26,13 +27,12 @@ int main(int argc, char **argv)
 	arena = aligned_alloc(MLK_ARENA_ALIGN, h->arena_bytes);
 	if (!arena)
 		err(1, "arena");
+	mlk_arch_find(NULL, &simd);
 	mlk_program_reset(h, arena);
-	for (u32 i = 0; in && i < h->n_inputs; i++) {
-		t = mlk_input_at(h, i);
+	for (u32 i = 0; t = mlk_input_at(h, i), in && i < h->n_inputs; i++)
 		if (!fread(arena + t->offset, t->bytes, 1, in))
 			errx(1, "%s: too short", argv[2]);
-	}
-	mlk_program_run(h, arena);
+	mlk_program_run_simd(h, arena, simd);
 	for (u32 i = 0; i < h->n_outputs; i++, putchar('\n'))
 		for (u32 j = 0; t = mlk_output_at(h, i), j < t->bytes; j++)
 			printf(j ? " %d" : "%d", (s8)arena[t->offset + j]);

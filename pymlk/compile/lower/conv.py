@@ -75,7 +75,7 @@ def _convolve(builder: Builder, product: Product, way: Window) -> None:
         words = lower_weights(builder, product)
         rows = _GATHER // taps
         rows = rows & ~15 if rows > 16 else max(rows, _ROWS)
-        scratch_bytes += rows * taps
+        scratch_bytes += rows * taps + _SHORT
     else:
         words = lower_weights(builder, product, piece)
     scratch = builder.temporary(source, "scratch", shape=(scratch_bytes,))
