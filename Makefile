@@ -169,8 +169,9 @@ $(STAMPS)/tests: $(STAMPS)/venv $(STAMPS)/kconfig tests/requirements.txt
 	$(call say,pip    test requirements)
 	@scripts/bootstrap.sh need ip iproute2 strace strace losetup mount clang clang \
 		g++ g++ aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu \
-		arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf sparse sparse \
-		qemu-aarch64 "qemu-user libc6-dev-arm64-cross libc6-dev-armhf-cross"
+		arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf \
+		qemu-aarch64 "qemu-user libc6-dev-arm64-cross libc6-dev-armhf-cross" \
+		sparse sparse
 	@$(PIP) install -r tests/requirements.txt
 	@touch $@
 

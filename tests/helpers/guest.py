@@ -2,6 +2,7 @@
 """Modules of this tree in a guest."""
 
 import contextlib
+import gc
 import os
 import subprocess
 from pathlib import Path
@@ -19,7 +20,8 @@ def insmod(name: str, *parameters: str) -> None:
 
 
 def rmmod(name: str) -> None:
-    """Unload a module."""
+    """Unload a module; exceptions of earlier tests may keep maps of it alive."""
+    gc.collect()
     subprocess.run(["rmmod", name], check=True)
 
 
