@@ -154,7 +154,9 @@ static void blk_issue(void *unused, struct request *rq)
 	if (!blk_is_ours(rq) && !blk_find(rq))
 		return;
 	raw_spin_lock_irqsave(&blk.lock, flags);
-	row[0] = ++blk.inflight;
+	/* one that is issued again was counted before */
+	blk.inflight += slot->rq != rq;
+	row[0] = blk.inflight;
 	for (i = 0; i < LAST; i++)
 		row[3 + i] = blk.last_us[i];
 	raw_spin_unlock_irqrestore(&blk.lock, flags);
