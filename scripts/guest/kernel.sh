@@ -49,6 +49,13 @@ candidate() {
 	echo "$version"
 }
 
+# own_lists NAME: fetch package lists, for us alone; the machine's stay as they are
+own_lists() {
+	mkdir -p "$cache/apt-$1/partial"
+	apt+=(-o Dir::State::lists="$cache/apt-$1")
+	quietly apt-get "${apt[@]}" update
+}
+
 # depends PACKAGE PATTERN: its first dependency of that form, without an architecture
 depends() {
 	apt-cache "${apt[@]}" depends "$1" |
@@ -71,6 +78,8 @@ unpack() {
 
 # The source of Debian's kernel, without what no configuration here compiles.
 linux_source() {
+	exec 8>"$cache/.lock-tree"
+	flock 8
 	[ -e "$tree/.complete" ] && return
 	say "unpacking $source $version"
 	rm -rf "$tree"
@@ -87,7 +96,6 @@ linux_source() {
 	touch "$tree/.complete"
 }
 
-source=linux-source-6.1
 find_source() {
 	version=$(candidate $source) || die "apt knows no $source (apt-get update?)"
 	tree=$cache/$source-$version
@@ -160,8 +168,11 @@ exec 9>"$cache/.lock-$kind"
 flock 9
 llvm=
 log=$cache/$kind.log
+source=linux-source-6.1
 : >"$log"
 apt=(-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=)
+# an image of a system often has no lists at all
+candidate $source >/dev/null || own_lists machine
 case $kind in
 uml-debug) build um linux all "$here/guest.config" "$here/debug.config" ;;
 x86-clang)
@@ -193,12 +204,8 @@ stock-new)
 	headers "linux-headers-$release" "" "linux-image-$release-unsigned"
 	;;
 stock-arm64)
-	# lists of its own: this machine's list of architectures stays as it is
-	lists=$cache/apt-arm64
-	mkdir -p "$lists/partial"
-	apt+=(-o APT::Architectures::=amd64 -o APT::Architectures::=arm64
-		-o Dir::State::lists="$lists")
-	quietly apt-get "${apt[@]}" update
+	apt+=(-o APT::Architectures::=amd64 -o APT::Architectures::=arm64)
+	own_lists arm64
 	meta=$(depends linux-headers-arm64:arm64 'linux-headers-6[^:<>]*')
 	[ "$meta" ] || die "apt knows no linux-headers-arm64:arm64"
 	headers "$meta" ":arm64"
