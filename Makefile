@@ -24,6 +24,8 @@ export PIP_ROOT_USER_ACTION := ignore
 # only errors: which packages come is said by the lines of this file
 PIP := $(PY) -m pip -qq --no-input
 say = @echo "  $(1)"
+# boots a kernel and runs the tests that are for inside; ARGS="-k owner" for some
+GUEST = scripts/guest/tests.sh
 
 # Whatever ends in the wheel. The list is a file of its own, so that adding or
 # removing one (or .config), or PYMLK_DEBUG, also rebuilds.
@@ -44,7 +46,7 @@ endif
 .PHONY: help
 help: ## list the targets
 	@echo "Targets (variables: PYTHON=, SECONDS=10, POLICY=readahead, ARGS=, CONFIG=.config):"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | \
 		while IFS='	' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
 
 .PHONY: run
@@ -73,6 +75,22 @@ build: $(STAMPS)/package ## build the extensions and install pymlk into .venv
 clib: ## libmlk.a, mlk.h and an example in build/clib (CC=, CROSS_COMPILE=)
 	@$(MAKE) -C kernel/engine O=$(CURDIR)/build/clib CONFIG=$(abspath $(CONFIG)) \
 		lib example size
+
+.PHONY: kernel
+kernel: $(STAMPS)/package ## mlk.ko and samples for Debian's kernel (KDIR=/lib/modules/VERSION/build)
+	@scripts/guest/module.sh $(if $(KDIR),local,stock)
+
+.PHONY: guest
+guest: $(STAMPS)/package $(STAMPS)/tests ## all tests of mlk.ko in User-Mode Linux with KASAN, lockdep, kmemleak
+	@$(GUEST) uml-debug $(ARGS)
+
+.PHONY: guest-stock
+guest-stock: $(STAMPS)/package $(STAMPS)/tests ## the same in Debian's kernel, emulated (KERNEL=stock-new: its newest)
+	@$(GUEST) $(or $(KERNEL),stock) $(ARGS)
+
+.PHONY: guest-debug
+guest-debug: $(STAMPS)/package $(STAMPS)/tests ## the same in an x86 SMP kernel with all checkers (builds it: half an hour)
+	@$(GUEST) x86-debug $(ARGS)
 
 .PHONY: docs
 docs: $(STAMPS)/package ## write docs/operators.md anew
@@ -152,7 +170,8 @@ $(STAMPS)/tests: $(STAMPS)/venv $(STAMPS)/kconfig tests/requirements.txt
 	@scripts/bootstrap.sh need ip iproute2 strace strace losetup mount clang clang \
 		g++ g++ aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu \
 		arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf \
-		qemu-aarch64 "qemu-user libc6-dev-arm64-cross libc6-dev-armhf-cross"
+		qemu-aarch64 "qemu-user libc6-dev-arm64-cross libc6-dev-armhf-cross" \
+		sparse sparse
 	@$(PIP) install -r tests/requirements.txt
 	@touch $@
 

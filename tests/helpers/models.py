@@ -5,15 +5,14 @@ import itertools
 import math
 import random
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 from pymlk.compile import compile_model
 from pymlk.write import Layer, Op, Tensor, build, mlp
 
 
-def int8(
-    name: str, shape: tuple[int, ...], scale: float = 0.1, zero: int = 0
-) -> Tensor:
+def int8(name: str, shape: Sequence[int], scale: float = 0.1, zero: int = 0) -> Tensor:
     """An int8 tensor."""
     return Tensor(name, shape, "int8", (scale,), (zero,))
 
@@ -53,7 +52,9 @@ def images(seed: int) -> bytes:
     ops = []
     last = 0
 
-    def weighted(name: str, kernel: tuple[int, ...], out: tuple[int, ...], **of: Any):
+    def weighted(
+        name: str, kernel: Sequence[int], out: Sequence[int], **of: Any
+    ) -> None:
         """Append an operator with weights of its own."""
         nonlocal last
         by_channel = name == "DEPTHWISE_CONV_2D"

@@ -24,6 +24,8 @@ BARE = {
 }
 NOT_OURS = {"build", "dist", "pymlk.egg-info", "__pycache__", "LICENSES", "PKG-INFO"}
 
+USER_HEADERS = {Path("kernel/samples/mlk_chardev.h")}
+
 
 def files() -> list[Path]:
     """What git knows or would add; in an sdist, all there is."""
@@ -55,6 +57,9 @@ def files() -> list[Path]:
 def expected(path: Path) -> str:
     if path.is_relative_to("kernel/engine") or path.is_relative_to("kernel/arch"):
         return "GPL-2.0-only OR MIT"
+    # what user space includes
+    if path.is_relative_to("kernel/include/uapi") or path in USER_HEADERS:
+        return "GPL-2.0-only WITH Linux-syscall-note"
     return "GPL-2.0-only" if path.is_relative_to("kernel") else "MIT"
 
 
@@ -66,8 +71,10 @@ def spdx(path: Path) -> str | None:
 
 
 def carries(path: Path) -> bool:
-    if path.is_relative_to("tests/fuzz/corpus"):
-        return False
+    # the second in a form of the kernel's that has no comments
+    for room in ("tests/fuzz/corpus", "kernel/abi"):
+        if path.is_relative_to(room):
+            return False
     return path.suffix not in BARE and os.path.getsize(ROOT / path) > 0
 
 

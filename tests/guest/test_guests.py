@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""The modules in real kernels: boot one, run tests/guest/inside there.
+
+User-Mode Linux with KASAN, lockdep, kmemleak, fault injection and the KUnit suites;
+and Debian's own kernel on two processors, emulated. Kernels are made or fetched once,
+see scripts/guest/kernel.sh. `run.sh` also fails if the kernel complained.
+"""
+
+import os
+import platform
+import re
+import subprocess
+
+import pytest
+from helpers.reference import ROOT, absent
+
+SCRIPTS = ROOT / "scripts" / "guest"
+# seconds that a guest may take; the emulated one is slow
+LIMIT = {"uml-debug": "900", "stock": "1200"}
+# make guest runs all that there is, make test the part it has time for
+SMALL = {"GUEST_CYCLES": "500", "GUEST_HAMMER": "20"}
+
+
+def need_kernel(kind: str) -> str:
+    """Folder of a kernel; they come from Debian's packages, for this processor."""
+    if platform.machine() != "x86_64":
+        absent("guests are for x86-64")
+    done = subprocess.run(
+        [SCRIPTS / "kernel.sh", kind], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        absent(f"no kernel {kind}: {done.stderr}")
+    return done.stdout.strip()
+
+
+def boot(kind: str, *tests: str) -> None:
+    """Run tests in a guest; pytest's summary is printed."""
+    need_kernel(kind)
+    # what is set outside counts inside
+    amount = SMALL | {"LIMIT": LIMIT[kind]} | os.environ
+    amount = {name: amount[name] for name in (*SMALL, "LIMIT")}
+    done = subprocess.run(
+        [SCRIPTS / "tests.sh", kind, *tests],
+        env=os.environ | amount,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    assert done.returncode == 0, f"status {done.returncode}\n{done.stdout}"
+    summary = re.findall(r"^\d+ passed.*$", done.stdout, re.M)
+    assert summary, done.stdout
+    print(f"{kind}: {summary[-1]}")
+
+
+@pytest.mark.slow
+def test_user_mode_linux_with_all_checkers() -> None:
+    boot("uml-debug")
+
+
+@pytest.mark.slow
+def test_stock_kernel_on_two_processors() -> None:
+    """What one processor cannot show; a part, since all is emulated."""
+    names = ("sysfs", "states", "device", "32bit", "samples", "faults")
+    boot("stock", *(f"tests/guest/inside/test_{name}.py" for name in names))

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""The modules build without a word for kernels, compilers and checkers of all kinds."""
+
+import shutil
+import subprocess
+
+import pytest
+from guest.test_guests import SCRIPTS, need_kernel
+from helpers.reference import ROOT, absent
+
+# what is said where nobody linked a kernel, and what scripts say on the way
+EXPECTED = (
+    "  ",
+    "Skipping BTF generation for ",
+    "WARNING: Module.symvers is missing.",
+    "WARNING: modpost: ",
+)
+
+
+def build(kind: str, *arguments: str) -> None:
+    """Build; any word on the way is a failure."""
+    need_kernel(kind)
+    for old in (ROOT / "build" / "kernel" / kind).rglob("*.o"):
+        old.unlink()  # else nothing is said of it again
+    done = subprocess.run(
+        [SCRIPTS / "module.sh", kind, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = filter(None, done.stderr.split("\n"))
+    expected = EXPECTED if kind == "x86-clang" else EXPECTED[:2]
+    said = [line for line in lines if not line.startswith(expected)]
+    assert done.returncode == 0, done.stderr
+    assert said == [], done.stderr
+    folder = ROOT / "build" / "kernel" / kind
+    for name in ("mlk", "samples/mlk_chardev", "samples/mlk_blk"):
+        assert (folder / f"{name}.ko").exists()
+
+
+@pytest.mark.parametrize("kind", ["stock", "stock-new", "x86-clang", "uml-debug"])
+def test_no_warning(kind: str) -> None:
+    build(kind, "W=1")
+
+
+def test_no_warning_for_arm64() -> None:
+    if shutil.which("aarch64-linux-gnu-gcc") is None:
+        absent("no aarch64-linux-gnu-gcc")
+    build("stock-arm64", "W=1")
+
+
+def test_sparse() -> None:
+    if shutil.which("sparse") is None:
+        absent("no sparse")
+    build("stock", "C=2", "CHECK=sparse")
+
+
+def test_checkpatch() -> None:
+    source = need_kernel("source")
+    files = sorted(
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "kernel").rglob("*")
+        if path.suffix in (".c", ".h")
+        and not path.is_relative_to(ROOT / "kernel" / "arch")
+        and not path.is_relative_to(ROOT / "kernel" / "engine")
+    )
+    done = subprocess.run(
+        [
+            "perl",
+            f"{source}/scripts/checkpatch.pl",
+            *("--strict", "--no-tree", "--terse", "-q", "--no-summary"),
+            *("-f", *files),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == ""
+    assert done.returncode == 0, done.stderr
