@@ -12,7 +12,8 @@
  *              what was read until the next time. The default is what the disk
  *              had before: it comes back whenever the model is not followed.
  *
- * The disk is named when the module is loaded and found by its first request.
+ * The disk is named when the module is loaded and found by its first request. Its
+ * driver cannot be unloaded from then on, as long as this module is there.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -128,6 +129,14 @@ static bool blk_is_ours(const struct request *rq)
 	return rq->q->disk && rq->q->disk == READ_ONCE(blk.gendisk);
 }
 
+static void blk_forget(struct gendisk *old)
+{
+	struct module *driver = old->fops->owner;
+
+	put_device(disk_to_dev(old));
+	module_put(driver);
+}
+
 /* The first request of that name; later ones of another disk are not ours. */
 static bool blk_find(const struct request *rq)
 {
@@ -135,10 +144,13 @@ static bool blk_find(const struct request *rq)
 
 	if (!found || READ_ONCE(blk.gendisk) || strcmp(found->disk_name, disk))
 		return false;
+	/* its release calls the driver: a reference to the disk is not enough */
+	if (!try_module_get(found->fops->owner))
+		return false;
 	get_device(disk_to_dev(found));
 	if (!cmpxchg(&blk.gendisk, NULL, found))
 		return true;
-	put_device(disk_to_dev(found));
+	blk_forget(found);
 	return false;
 }
 
@@ -402,7 +414,7 @@ static void __exit blk_exit(void)
 	mlk_unregister(blk.readahead);
 	mlk_unregister(blk.slow);
 	if (blk.gendisk)
-		put_device(disk_to_dev(blk.gendisk));
+		blk_forget(blk.gendisk);
 }
 
 module_init(blk_init);
