@@ -6,7 +6,6 @@ struct mlk_arch {
 	const char *name;
 	const struct mlk_simd *simd;
 	int (*supported)(void);
-	signed char known; /* 1 it is, -1 it is not, 0 nobody has asked yet */
 };
 
 static int mlk_always(void)
@@ -90,7 +89,7 @@ static int mlk_has_i8mm(void)
 
 #endif
 
-static struct mlk_arch archs[] = {
+static const struct mlk_arch archs[] = {
 #if defined(__x86_64__)
 	{ "amx", &mlk_simd_amx, mlk_has_amx },
 	{ "avx512vnni", &mlk_simd_avx512vnni, mlk_has_avx512vnni },
@@ -119,16 +118,19 @@ static int mlk_same(const char *a, const char *b)
 	return *a == *b;
 }
 
-/* Asking is slow in a virtual machine; whoever asks gets the same answer. */
-static int mlk_supported(struct mlk_arch *arch)
-{
-	signed char known = __atomic_load_n(&arch->known, __ATOMIC_RELAXED);
+/* Of each: 1 it is supported, -1 it is not, 0 nobody has asked yet. */
+static signed char answers[MLK_N_ARCHS];
 
-	if (!known) {
-		known = arch->supported() ? 1 : -1;
-		__atomic_store_n(&arch->known, known, __ATOMIC_RELAXED);
+/* Asking is slow in a virtual machine; whoever asks gets the same answer. */
+static int mlk_supported(unsigned int i)
+{
+	signed char answer = __atomic_load_n(&answers[i], __ATOMIC_RELAXED);
+
+	if (!answer) {
+		answer = archs[i].supported() ? 1 : -1;
+		__atomic_store_n(&answers[i], answer, __ATOMIC_RELAXED);
 	}
-	return known > 0;
+	return answer > 0;
 }
 
 const char *mlk_arch_name(unsigned int i)
@@ -143,7 +145,7 @@ int mlk_arch_find(const char *name, const struct mlk_simd **simd)
 	for (i = 0; i < MLK_N_ARCHS; i++) {
 		if (name && !mlk_same(name, archs[i].name))
 			continue;
-		if (mlk_supported(&archs[i])) {
+		if (mlk_supported(i)) {
 			*simd = archs[i].simd;
 			return 0;
 		}
