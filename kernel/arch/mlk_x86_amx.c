@@ -169,7 +169,7 @@ static void mlk_product_amx(const struct mlk_product *p)
 	u32 whole = p->rows - p->rows % MLK_ROWS, row;
 
 	/* tiles read whole words, and take some time to set up */
-	if (p->rows < 8 || p->run < 16 || (p->run % 4 && !p->readable)) {
+	if (p->rows < 8 || p->run < 8 || (p->run % 4 && !p->readable)) {
 		mlk_simd_avx512vnni.product(p);
 		return;
 	}
