@@ -145,6 +145,8 @@ def test_the_owner_steps_back(running: Proxy) -> None:
 
 def test_kill_at_random_points(running: Proxy) -> None:
     """Whatever it was doing: a write, an ioctl, between the two."""
+    # an emulated owner may be too slow for a short one, which is not meant here
+    running["options/deadline_ms"] = 3_600_000
     for turn in range(5):
         owner = Owner(running, every=0.0)
         time.sleep(0.005 * turn)
