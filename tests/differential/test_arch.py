@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Inner loops against plain C, from C: on this processor, and ARM's in an emulator."""
 
-import platform
 import random
 import shutil
 import subprocess
@@ -11,7 +10,8 @@ from pathlib import Path
 import pytest
 from helpers.engine_c import SOURCES, compile_c
 from helpers.models import dense, elementwise, filtered, images, pooled
-from helpers.reference import ROOT, absent
+from helpers.need import absent
+from helpers.reference import ROOT
 
 from pymlk.compile import compile_model
 from pymlk.engine import instruction_sets
@@ -124,7 +124,8 @@ def test_what_the_processor_has(
     assert (done.returncode, done.stdout.split()) == (0, names)
 
 
-# What the comparison has to find: file, what is there, what is wrong, machine.
+# What the comparison has to find: file, what is there, what is wrong, and the machine,
+# or the loop that this one must have.
 NEON, DOT, I8MM = "mlk_arm_neon.c", "mlk_arm_dotprod.c", "mlk_arm_i8mm.c"
 MISTAKES = {
     "ties go up": ("mlk_arm.h", "vandq_s32(x, right)", "vdupq_n_s32(0)", "arm64"),
@@ -140,23 +141,51 @@ MISTAKES = {
         "first = width - 15",
         "arm",
     ),
-    "weights that repeat": ("mlk_lanes.h", "0, width);", "0, 16);", "native"),
-    "half of a tap": ("mlk_x86_sse2.c", "mlk_odd(x[j])", "mlk_even(x[j])", "native"),
+    "weights that repeat": ("mlk_lanes.h", "0, width);", "0, 16);", "sse2"),
+    "half of a tap": ("mlk_x86_sse2.c", "mlk_odd(x[j])", "mlk_even(x[j])", "sse2"),
     "a tap": (DOT, "vzip1q_s8(x[2], x[3])", "vzip1q_s8(x[2], x[2])", "arm64"),
     "a tap of all channels": (NEON, "w.val[1]", "w.val[0]", "arm"),
     "a saturating difference": (NEON, "vsubq_s32(a", "vqsubq_s32(a", "arm64"),
     "a pool's greatest": (NEON, "vmaxq_s32(acc,", "vminq_s32(acc,", "arm"),
-    "even for odd": ("mlk_x86_sse2.c", "b = mlk_odd(v)", "b = mlk_even(v)", "native"),
+    "even for odd": ("mlk_x86_sse2.c", "b = mlk_odd(v)", "b = mlk_even(v)", "sse2"),
+    "ties of eight": (
+        "mlk_x86_avx2.c",
+        "cmpgt_epi32(remainder, threshold)",
+        "cmpgt_epi32(threshold, remainder)",
+        "avx2",
+    ),
+    "the other half": ("mlk_x86_avx2.c", "0, 4, 1, 5", "0, 1, 4, 5", "avx2"),
+    "no offset": ("mlk_x86_avx2.c", "epi8((char)0x80)", "epi8(0)", "avxvnni"),
+    "ties of sixteen": ("mlk_x86_avx512.h", "1ll << 31", "1ll << 30", "avx512vnni"),
+    "rows turned": ("mlk_x86_avx512.h", "0, 4, 8, 12", "0, 8, 4, 12", "avx512vnni"),
+    "words that count": (
+        "mlk_x86_avx512vnni.c",
+        "p->readable ? mlk_whole_run(p) : p->run;",
+        "p->run;",
+        "avx512vnni",
+    ),
+    "lanes of four": ("mlk_x86_avx512vnni.c", "part + 4 * j", "part + j", "avx512vnni"),
+    "the rest of the rows": (
+        "mlk_x86_amx.c",
+        "p->in + row * p->in_stride,\n\t\t\t p->out",
+        "p->in,\n\t\t\t p->out",
+        "amx",
+    ),
+    "weights behind": ("mlk_x86_amx.c", "w + 16 * (length - k)", "w + 16", "amx"),
 }
+FINDABLE = [
+    what
+    for what, mistake in MISTAKES.items()
+    if mistake[3] in (*MACHINES, *instruction_sets())
+]
 
 
-@pytest.mark.parametrize("what", MISTAKES)
+@pytest.mark.parametrize("what", FINDABLE)
 def test_a_mistake_would_show(
     tmp_path: Path, engines: dict[str, Path], programs: list[Path], what: str
 ) -> None:
-    name, there, wrong, machine = MISTAKES[what]
-    if machine == "native" and platform.machine() != "x86_64":
-        pytest.skip("this machine's loops are tried in the emulator")
+    name, there, wrong, place = MISTAKES[what]
+    machine = place if place in MACHINES else "native"
     copy = shutil.copytree(ARCH, tmp_path / "arch")
     text = (copy / name).read_text()
     assert there in text

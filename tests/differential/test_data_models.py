@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 from helpers.micro import MicroReference, reference_of
+from helpers.need import need_module
 from helpers.reference import (
     SUPPORTED,
     Reference,
@@ -16,7 +17,6 @@ from helpers.reference import (
     manifest,
     model_path,
     need_data,
-    need_numpy,
     need_tflite,
     operators,
     random_inputs,
@@ -94,7 +94,7 @@ RECORDED = [e for e in OURS if model_path("models", e).with_suffix(".npz").exist
 @pytest.mark.parametrize("entry", RECORDED, ids=name)
 def test_recorded(entry):
     """Outputs recorded from the reference kernels, byte for byte."""
-    np = need_numpy()
+    np = need_module("numpy")
     path = model_path("models", entry)
     model = Model(path, backend="engine")
     vectors = np.load(path.with_suffix(".npz"))

@@ -2,6 +2,7 @@
 """Single operators sliced out of real models, with recorded and live references."""
 
 import pytest
+from helpers.need import need_module
 from helpers.reference import (
     SUPPORTED,
     assert_same,
@@ -11,7 +12,6 @@ from helpers.reference import (
     manifest,
     model_path,
     need_data,
-    need_numpy,
     need_tflite,
     operators,
 )
@@ -43,7 +43,7 @@ def test_the_data_are_there():
 @pytest.mark.parametrize("entry", OURS, ids=name)
 def test_recorded(entry):
     """Outputs recorded from the reference kernels, byte for byte."""
-    np = need_numpy()
+    np = need_module("numpy")
     model = Model(model_path("ops", entry), backend="engine")
     vectors = np.load(model_path("ops", entry).with_suffix(".npz"))
     rows = len(vectors["in0"])

@@ -12,7 +12,8 @@ import re
 import subprocess
 
 import pytest
-from helpers.reference import ROOT, absent
+from helpers.need import absent
+from helpers.reference import ROOT
 
 SCRIPTS = ROOT / "scripts" / "guest"
 # seconds that a guest may take; the emulated one is slow

@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 from guest.test_guests import SCRIPTS, need_kernel
-from helpers.reference import ROOT, absent
+from helpers.need import absent
+from helpers.reference import ROOT
 
 # what is said where nobody linked a kernel, and what scripts say on the way
 EXPECTED = (

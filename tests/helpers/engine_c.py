@@ -9,7 +9,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from helpers.reference import ROOT, absent
+from helpers.need import absent
+from helpers.reference import ROOT
 
 ENGINE = ROOT / "kernel" / "engine"
 SOURCES = sorted(ENGINE.glob("mlk_*.c"))

@@ -3,7 +3,8 @@
 
 from typing import Any
 
-from helpers.reference import Reference, absent, need_numpy
+from helpers.need import absent, need_module
+from helpers.reference import Reference
 
 from pymlk.compile import read_graph
 from pymlk.errors import ModelError
@@ -18,7 +19,7 @@ class MicroReference:
     title = "tflite-micro"
 
     def __init__(self, data: bytes) -> None:
-        self._np = need_numpy()
+        self._np = need_module("numpy")
         try:
             from tflite_micro import runtime
         except ImportError:

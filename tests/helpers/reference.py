@@ -12,9 +12,10 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
+from helpers.need import absent, need_module
 
 from pymlk import ModelError
 from pymlk.compile import compile_model
@@ -27,13 +28,6 @@ DATA = Path(os.environ.get("PYMLK_DATA") or ROOT / ".." / "shared" / "data").res
 SUPPORTED = frozenset(LOWER)
 
 
-def absent(what: str) -> NoReturn:
-    """Something a test needs is not there: a failure in CI, a skip elsewhere."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{what}, which CI must have")
-    pytest.skip(what)
-
-
 def need_data() -> Path:
     """The folder of third-party models and vectors."""
     if not (DATA / "ops" / "manifest.json").exists():
@@ -41,20 +35,11 @@ def need_data() -> Path:
     return DATA
 
 
-def need_numpy() -> Any:
-    """Return numpy, which belongs to the extra ``tflite`` and not to pymlk."""
-    try:
-        import numpy
-    except ImportError:
-        absent("no numpy: pip install 'pymlk[tflite]'")
-    return numpy
-
-
 def need_tflite() -> None:
     """Go on only where tflite-runtime 2.14, the definition of exactness, runs."""
     if sys.version_info >= (3, 12):
         pytest.skip("no tflite-runtime for this Python; recorded vectors are compared")
-    need_numpy()
+    need_module("numpy")
     try:
         import tflite_runtime
     except ImportError:
@@ -64,7 +49,7 @@ def need_tflite() -> None:
 
 def need_interpreter() -> None:
     """Go on only where the tflite back end has something to run on."""
-    need_numpy()
+    need_module("numpy")
     for name in ("tflite_runtime", "ai_edge_litert"):
         if importlib.util.find_spec(name):
             return
@@ -136,7 +121,7 @@ def random_inputs(model: Any, rows: int, seed: int) -> Iterator[tuple[bytes, ...
     and values far outside; not those where the reference converts a float beyond
     int32, which C leaves undefined.
     """
-    np = need_numpy()
+    np = need_module("numpy")
     rng = np.random.default_rng(seed)
     quants = model.input_quants
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from helpers.models import network
+from helpers.need import need_module
 
 import pymlk
 
-pytest.importorskip("Cython", reason="no Cython in this environment")
+need_module("Cython")
 
 SOURCE = """
 from libc.stdint cimport int8_t

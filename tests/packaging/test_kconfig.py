@@ -14,9 +14,10 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.need import need_module
 
 ROOT = Path(__file__).resolve().parents[2]
-pytest.importorskip("esp_kconfiglib")
+need_module("esp_kconfiglib")
 SYMBOLS = set(
     re.findall(r"^config (\w+)$", (ROOT / "Kconfig").read_text(), re.MULTILINE)
 )

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from helpers.need import need_module
 from helpers.reference import DATA
 
 from pymlk.compile import compile_model
@@ -178,7 +179,7 @@ def test_extensions_are_stripped(installed: Path, tmp_path: Path) -> None:
 
 
 def config(tree: Path, name: str) -> str:
-    pytest.importorskip("esp_kconfiglib")
+    need_module("esp_kconfiglib")
     path = str(tree.parent / f"{name}.config")
     run(
         sys.executable, "-P", "scripts/kconfig.py", "defconfig", path,

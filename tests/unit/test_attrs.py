@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.need import need_module
 
 import pymlk.attrs
 from pymlk.attrs import AttrSet, Field, FieldError
@@ -476,7 +477,7 @@ def test_the_row_is_a_read_only_int64_buffer(tree: Tree) -> None:
 
 
 def test_numpy_shares_the_row(tree: Tree) -> None:
-    numpy = pytest.importorskip("numpy")
+    numpy = need_module("numpy")
     file = tree("/f", "1 2")
     with AttrSet(["/f[0]", "/f[1]"], root=tree.root) as attrs:
         row = numpy.asarray(attrs)

@@ -21,19 +21,10 @@ from pathlib import Path
 
 import pytest
 from helpers.malloc_count import count_mallocs
+from helpers.need import need, need_module
 
 from pymlk.attrs import AttrSet, Field
 from pymlk.errors import AttrError
-
-
-def need(condition: object, reason: str) -> None:
-    """Skip a test, but never in CI."""
-    if condition:
-        return
-    if os.environ.get("CI"):
-        pytest.fail(f"cannot be skipped in CI: {reason}")
-    pytest.skip(reason)
-
 
 # ------------------------------------------------- against other readers
 
@@ -102,7 +93,7 @@ def test_a_seq_file_that_grows_beyond_a_page_later() -> None:
 
 
 def test_against_psutil() -> None:
-    psutil = pytest.importorskip("psutil")
+    psutil = need_module("psutil")
     cpus = psutil.cpu_times(percpu=True)
     memory = psutil.virtual_memory()
     nics = psutil.net_io_counters(pernic=True)

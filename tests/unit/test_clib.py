@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from helpers.engine_c import ENGINE, compiler
-from helpers.reference import ROOT, absent
+from helpers.need import absent
+from helpers.reference import ROOT
 
 from pymlk import Model
 from pymlk.engine import instruction_sets

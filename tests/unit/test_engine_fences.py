@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 from helpers.engine_c import ENGINE, SOURCES, compile_c, compiler
-from helpers.reference import absent
+from helpers.need import absent
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-Wundef")
 FILES = sorted([*SOURCES, *ENGINE.glob("*.h")])

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.need import need_module
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "pymlk").glob("*.pyx"))
@@ -15,7 +16,7 @@ DEFINED = re.compile(r"^#define __Pyx_FREETHREADING_COMPATIBLE (\w+)$", re.MULTI
 
 
 def cythonized(source: Path, folder: Path, *flags: str) -> str:
-    pytest.importorskip("Cython", reason="no Cython in this environment")
+    need_module("Cython")
     target = folder / f"{source.stem}.c"
     command = [sys.executable, "-m", "cython", "-3", *flags, source, "-o", target]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers.fakesys import POLICY, model
+from helpers.need import need
 
 LOOP_CTL_ADD, LOOP_CTL_REMOVE = 0x4C80, 0x4C81
 PYMLK = [sys.executable, "-P", "-m", "pymlk"]
@@ -29,10 +30,7 @@ def control(request: int, number: int) -> None:
 @pytest.fixture
 def loop_device() -> Iterator[Path]:
     """The queue folder of a loop device that nobody else uses."""
-    if os.geteuid() != 0:
-        if "CI" in os.environ:
-            pytest.fail("needs root")
-        pytest.skip("needs root to add a loop device")
+    need(os.geteuid() == 0, "no right to add a loop device")
     number = 4242
     control(LOOP_CTL_ADD, number)
     queue = Path(f"/sys/block/loop{number}/queue")
