@@ -46,6 +46,7 @@ PARTS = {
             "pymlk.journal",
             "pymlk.loop",
             "pymlk.policy",
+            "pymlk.stream",
         ],
         ["msgspec"],
     ),

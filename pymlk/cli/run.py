@@ -11,14 +11,15 @@ import time
 from .. import isolate
 from ..errors import PolicyError
 from ..journal import Journal, restore_all
-from ..loop import STAGES, Loop
+from ..loop import Loop
+from ..stream import STAGES
 from . import INTERRUPTED, OK, PARTLY, complain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..loop import Decision
+    from ..stream import Decision
 
 # Devices come and go seldom; looking for them opens a directory.
 _RESCAN_S = 5.0
