@@ -46,6 +46,8 @@ PARTS = {
             "pymlk.journal",
             "pymlk.loop",
             "pymlk.policy",
+            "pymlk.serve",
+            "pymlk.service",
             "pymlk.stream",
         ],
         ["msgspec"],

@@ -12,19 +12,15 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from .attrs cimport AttrSet
-from .engine cimport Model
 from .guard cimport APPLIED, REFUSED, Guard
-from .stream cimport Latency, Snapshot, Stream, now_ns
+from .serve cimport Source
+from .stream cimport Snapshot, Stream, now_ns
 
 from .attrs import AttrSet as _AttrSet
 from .devices import find_devices
-from .engine import Model as _Model
-from .engine import Program
 from .errors import PolicyError
 from .features import Features
 from .guard import Guard as _Guard
-from .stream import STAGES as _STAGES
-from .stream import Latency as _Latency
 
 
 cdef class _Device(Stream):
@@ -33,7 +29,12 @@ cdef class _Device(Stream):
     cdef Py_ssize_t knob
 
 
-cdef class Loop:
+cdef int64_t SECOND = 1000000000
+# Devices come and go seldom; looking for them opens a directory.
+cdef int64_t RESCAN_NS = 5 * SECOND
+
+
+cdef class Loop(Source):
     """The loop of one policy over all of its devices.
 
     Parameters
@@ -51,12 +52,6 @@ cdef class Loop:
     ----------
     attrs : AttrSet
         The fields of all devices and their knobs.
-    mode : str
-        ``shadow`` or ``apply``.
-    devices : tuple of str
-        Names of the devices.
-    latencies : tuple of Latency
-        Of snapshot, features, inference and guard.
 
     Raises
     ------
@@ -73,17 +68,10 @@ cdef class Loop:
     """
 
     cdef readonly AttrSet attrs
-    cdef readonly Model model
-    cdef readonly str mode
-    cdef readonly tuple devices
-    cdef readonly tuple latencies
-    cdef dict _plan
-    cdef str _root
     cdef bint _apply
     cdef object _journal
     cdef object _view
-    cdef list _streams
-    cdef Latency _snapshot_time
+    cdef int64_t _rescan_ns
     # the previous snapshot
     cdef int64_t *_before
     cdef uint8_t *_valid_before
@@ -92,15 +80,10 @@ cdef class Loop:
     def __init__(self, dict plan, *, str root="/", bint apply=False, journal=None):
         if apply and journal is None:
             raise ValueError("apply needs a journal")
-        self._plan = plan
-        self._root = root
+        self.prepare(plan, root, "apply" if apply else "shadow")
         self._apply = apply
         self._journal = journal
-        self.mode = "apply" if apply else "shadow"
-        self.latencies = tuple(_Latency() for _ in _STAGES)
-        self._snapshot_time = self.latencies[0]
-        self.model = _Model(Program(plan["program"]))
-        self._streams = []
+        self._rescan_ns = now_ns() + RESCAN_NS
         self._bind(find_devices(plan["devices"], plan["skip"], root))
 
     def __dealloc__(self):
@@ -109,7 +92,7 @@ cdef class Loop:
 
     cdef _bind(self, list devices):
         """Open the fields of these devices; keep the guards of those known before."""
-        plan = self._plan
+        plan = self.plan
         if not devices:
             raise PolicyError(
                 f"{plan['file']}: devices: nothing matches {plan['devices']!r} "
@@ -120,8 +103,8 @@ cdef class Loop:
             for spec in (*plan["fields"].values(), plan["knob"]["path"]):
                 spec = spec.replace("{device}", path)
                 places.setdefault(spec, len(places))
-        attrs = _AttrSet(places, root=self._root)
-        guards = {s.device: s.guard for s in self._streams}
+        attrs = _AttrSet(places, root=self.root)
+        guards = {s.device: s.guard for s in self.streams}
         streams = [
             self._stream(attrs, name, path, places, guards.get(name))
             for name, path in devices
@@ -135,8 +118,7 @@ cdef class Loop:
         self.attrs = attrs
         # an exported buffer pins the row, whose address the loop uses
         self._view = memoryview(attrs)
-        self._streams = streams
-        self.devices = tuple(name for name, _ in devices)
+        self.replace(streams)
         free(self._before)
         free(self._valid_before)
         self._before = <int64_t *>malloc(attrs.n * sizeof(int64_t))
@@ -148,7 +130,7 @@ cdef class Loop:
     cdef _Device _stream(
         self, AttrSet attrs, str name, str path, dict places, Guard guard
     ):
-        plan = self._plan
+        plan = self.plan
         infos = attrs.fields
 
         def place(str spec):
@@ -184,12 +166,51 @@ cdef class Loop:
         -------------
         None. Allocates, so call it between decisions.
         """
-        devices = find_devices(self._plan["devices"], self._plan["skip"], self._root)
+        devices = find_devices(self.plan["devices"], self.plan["skip"], self.root)
         if tuple(name for name, _ in devices) == self.devices:
             self.attrs.rescan()
             return False
         self._bind(devices)
         return True
+
+    cdef bint turn(self, int64_t now) except -1:
+        cdef _Device stream
+        # points in time that were missed are left out, not made up for
+        self.due_ns = max(self.due_ns + self.interval_ns, now)
+        self.step()
+        if self.watching or now >= self._rescan_ns:
+            return True
+        for stream in self.streams:
+            if stream.changed:
+                return True
+        return False
+
+    cdef str mode_of(self, Stream stream):
+        return self.mode
+
+    def look(self):
+        """Look for devices that came or went, if it is time to.
+
+        Returns
+        -------
+        list of str
+            What people should know.
+
+        Raises
+        ------
+        PolicyError
+            If no device is left.
+
+        Thread safety
+        -------------
+        None. Allocates; a `Server` says when it is needed.
+        """
+        if now_ns() < self._rescan_ns:
+            return []
+        self._rescan_ns = now_ns() + RESCAN_NS
+        if not self.rescan():
+            return []
+        return [f"devices are now: {' '.join(self.devices)}"]
 
     def step(self):
         """Take a snapshot and decide on every device.
@@ -209,14 +230,14 @@ cdef class Loop:
         snapshot.start_ns = now_ns()
         with nogil:
             attrs.snapshot()
-        self._snapshot_time.add(now_ns() - snapshot.start_ns)
+        self.snapshot_time.add(now_ns() - snapshot.start_ns)
         snapshot.row, snapshot.valid = attrs._row, attrs._valid
         snapshot.before, snapshot.valid_before = self._before, self._valid_before
         snapshot.seq, snapshot.time_ns = attrs._seq, attrs._time_ns
         snapshot.seconds = 0.0
         if self._time_before:
             snapshot.seconds = <double>(attrs._time_ns - self._time_before) * 1e-9
-        for stream in self._streams:
+        for stream in self.streams:
             stream.decide(
                 &snapshot,
                 attrs._row[stream.knob],
@@ -224,10 +245,11 @@ cdef class Loop:
             )
             if stream.verdict.reason == APPLIED:
                 self._change(stream)
+            stream.count()
         memcpy(self._before, attrs._row, attrs.n * sizeof(int64_t))
         memcpy(self._valid_before, attrs._valid, (attrs.n + 7) // 8)
         self._time_before = attrs._time_ns
-        return len(self._streams)
+        return len(self.streams)
 
     cdef _change(self, _Device stream):
         """Write a knob, with its journal entry before it."""
@@ -250,36 +272,12 @@ cdef class Loop:
     cdef str _knob_path(self, _Device stream):
         """The knob's file as the system knows it."""
         path = self.attrs.fields[stream.knob].path
-        return os.path.join(self._root, path.lstrip("/"))
+        return os.path.join(self.root, path.lstrip("/"))
 
     @property
     def knobs(self):
         """Paths of the knob files, in the order of `devices`."""
-        return [self._knob_path(stream) for stream in self._streams]
-
-    def decision(self, Py_ssize_t i):
-        """The last decision on one device.
-
-        Parameters
-        ----------
-        i : int
-            Place of the device in `devices`.
-
-        Returns
-        -------
-        Decision
-            A copy, owned by the caller.
-
-        Raises
-        ------
-        IndexError
-            If there is no such device.
-
-        Thread safety
-        -------------
-        None. Allocates; the loop itself does not need it.
-        """
-        return (<Stream>self._streams[i]).decision(self.mode)
+        return [self._knob_path(stream) for stream in self.streams]
 
     def close(self):
         """Put every knob that this loop changed back, and close all files.
@@ -293,9 +291,9 @@ cdef class Loop:
         -------------
         None. Closing twice does nothing.
         """
-        if self.attrs is None:
+        if self.closed:
             return []
+        self.closed = True
         self._view = None
         self.attrs.close()
-        self.attrs = None
         return self._journal.restore() if self._journal is not None else []

@@ -5,7 +5,7 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
 
 from .engine cimport Model
 from .features cimport Features
-from .guard cimport Guard, Verdict
+from .guard cimport REASONS, Guard, Verdict
 
 
 cdef enum:
@@ -57,6 +57,14 @@ cdef class Stream:
     cdef int error
     cdef bint objective_known
     cdef double objective_rate
+    # nobody was told of the last decision yet; it is a change, or would be a new one
+    cdef readonly bint fresh
+    cdef readonly bint changed
+    cdef int64_t changed_to
+    # all decisions
+    cdef uint64_t counts[REASONS]
+    cdef double objective_sum
+    cdef uint64_t measured
     # the model and its ends
     cdef Model _model
     cdef int8_t *_in
@@ -68,9 +76,11 @@ cdef class Stream:
     cdef Latency _guard_time
 
     cdef watch_fields(self, dict plan, dict fields)
+    cdef inherit(self, Stream old)
     cdef void decide(
         self, const Snapshot *s, int64_t current, bint knob_known
     ) noexcept nogil
+    cdef void count(self) noexcept nogil
     cdef void _infer(self) noexcept nogil
     cdef bint _is_idle(self, const Snapshot *s) noexcept nogil
     cdef void _measure_objective(self, const Snapshot *s) noexcept nogil

@@ -11,9 +11,12 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from .engine cimport Model
 from .features cimport INVALID, WARMING, Features
 from .guard cimport (
+    APPLIED,
     HANDS_OFF,
     IDLE,
     INVALID_INPUT,
+    REFUSED,
+    SHADOW,
     WARMING_UP,
     Guard,
 )
@@ -155,6 +158,11 @@ cdef class Stream:
     ----------
     device, features, guard
         As given.
+    fresh : bool
+        Nobody has taken the last decision by `decision` yet.
+    changed : bool
+        The last decision changed the knob, was refused by the kernel, or would have
+        changed the knob to something else than the one before.
 
     Thread safety
     -------------
@@ -183,6 +191,12 @@ cdef class Stream:
             self.least_rate = rate * scale
         if plan["objective"] is not None:
             self.objective, self.objective_scale = fields[plan["objective"]]
+
+    cdef inherit(self, Stream old):
+        """Go on with the totals of the same device under an earlier stream."""
+        self.counts = old.counts
+        self.objective_sum, self.measured = old.objective_sum, old.measured
+        self.changed_to = old.changed_to
 
     cdef void decide(
         self, const Snapshot *s, int64_t current, bint knob_known
@@ -230,6 +244,20 @@ cdef class Stream:
             self._guard_time.add(end - begin)
         self.latency_ns = end - s.start_ns
 
+    cdef void count(self) noexcept nogil:  # hot
+        """Add the last decision to the totals, when its verdict is final."""
+        cdef int reason = self.verdict.reason
+        self.counts[reason] += 1
+        if self.objective_known:
+            self.objective_sum += self.objective_rate
+            self.measured += 1
+        self.fresh = True
+        self.changed = reason == APPLIED or reason == REFUSED
+        if reason == SHADOW:
+            self.changed = self.verdict.target != self.changed_to
+        if self.changed:
+            self.changed_to = self.verdict.target
+
     cdef void _infer(self) noexcept nogil:  # hot
         cdef int i
         cdef int best = 0
@@ -276,6 +304,7 @@ cdef class Stream:
         -------------
         None. Allocates; the loop itself does not need it.
         """
+        self.fresh = False
         d = Decision()
         d.device, d.mode = self.device, mode
         d.seq, d.time_ns = self.seq, self.time_ns
@@ -292,3 +321,29 @@ cdef class Stream:
         values = memoryview(self.features) if ready else ()
         d.features = dict(zip(self.features.names, values))
         return d
+
+    def totals(self):
+        """What all decisions came to.
+
+        Returns
+        -------
+        dict
+            ``decisions``, ``reasons`` (how many ended so, by name) and
+            ``objective_per_s`` (its mean, None if it was never measured); owned by the
+            caller.
+
+        Thread safety
+        -------------
+        None.
+        """
+        reasons = {
+            name: self.counts[i]
+            for i, name in enumerate(_REASON_NAMES)
+            if self.counts[i]
+        }
+        mean = self.objective_sum / self.measured if self.measured else None
+        return {
+            "decisions": sum(reasons.values()),
+            "reasons": reasons,
+            "objective_per_s": mean,
+        }
