@@ -36,6 +36,12 @@ PARTS = {
         ["flatbuffers"],
     ),
     "PYMLK_TFLITE": ([], ["pymlk.tflite"], []),
+    "PYMLK_PROXY": ([], ["pymlk.image", "pymlk.proxy"], []),
+    "PYMLK_EMULATOR": (
+        [],
+        ["pymlk.emulated", "pymlk.emulated_image", "pymlk.emulator"],
+        [],
+    ),
     "PYMLK_LOOP": (
         [],
         [
