@@ -36,7 +36,7 @@ PARTS = {
         ["flatbuffers"],
     ),
     "PYMLK_TFLITE": ([], ["pymlk.tflite"], []),
-    "PYMLK_PROXY": ([], ["pymlk.image", "pymlk.proxy"], []),
+    "PYMLK_PROXY": ([], ["pymlk.image", "pymlk.proxy", "pymlk.proxy_loop"], []),
     "PYMLK_EMULATOR": (
         [],
         ["pymlk.emulated", "pymlk.emulated_image", "pymlk.emulator"],
@@ -52,6 +52,7 @@ PARTS = {
             "pymlk.journal",
             "pymlk.loop",
             "pymlk.policy",
+            "pymlk.proxy_loop",
             "pymlk.serve",
             "pymlk.service",
             "pymlk.stream",
