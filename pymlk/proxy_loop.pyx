@@ -12,7 +12,7 @@ import fnmatch
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from .guard cimport APPLIED, REFUSED, SAME, Guard
+from .guard cimport APPLIED, REFUSED, SAME
 from .proxy cimport OUTCOME, SAMPLE, Proxy, Slot
 from .serve cimport Source
 from .stream cimport Snapshot, Stream, now_ns
@@ -79,8 +79,8 @@ cdef class _Link(Stream):
 
     cdef bint drain(self) noexcept nogil:  # hot
         """Take what is in the ring; True if there may be more."""
-        cdef int i
-        for i in range(RECORDS):
+        cdef int _i
+        for _i in range(RECORDS):
             if self.proxy.dataset.take(&self.slot) != 1:
                 return False
             if self.slot.kind == SAMPLE:
