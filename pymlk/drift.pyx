@@ -10,6 +10,7 @@ formulas, thresholds and sources.
 from libc.math cimport sqrt
 from libc.stdint cimport int8_t, int64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 cdef enum:
     ABOVE
@@ -219,6 +220,5 @@ cdef class Drift:
         -------------
         None.
         """
-        for i in range(self.features):
-            self._items[i] = Feature()
+        memset(self._items, 0, self.features * sizeof(Feature))
         self.rows = self.drifting = 0

@@ -4,13 +4,13 @@
 from libc.stdint cimport int64_t, uint64_t
 
 
-cdef enum Arm:
+cdef enum:
     # Who decided.
     DEFAULT = 0
     MODEL = 1
 
 
-cdef enum Mode:
+cdef enum:
     # As in kernel/include/uapi/linux/mlk.h.
     EMERGENCY = 0
     LEARNING = 1

@@ -76,7 +76,7 @@ cdef class Gain:
     ...     gain.record("default", 100 + i % 7)
     ...     gain.record("model", 120 + i % 5)
     >>> "{:.3f} {:.3f} {:.3f}".format(*gain.interval())
-    '0.185 0.172 0.197'
+    '0.186 0.175 0.196'
     """
 
     def __init__(self, int least=LEAST_SCORES):

@@ -36,7 +36,7 @@ class Learner:
         temperature: float = 0.05,
         rate: float = 0.03,
         first_rate: float = 0.15,
-        forget: float = 0.001,
+        forget: float = 0.0002,
         max_weight: float = 5.0,
         memory: int = 256,
     ) -> Self: ...

@@ -213,7 +213,7 @@ cdef class Learner:
     >>> from pymlk.head import read_head
     >>> head = read_head(bytes(Model("models/readahead/model.tflite").program))
     >>> learner = Learner(head)
-    >>> learner.note(1, bytes(16), action=2, propensity=0.95)
+    >>> learner.note(1, bytes(8), action=2, propensity=0.95)
     >>> learner.learn(1, 120.0), learner.learn(1, 120.0), learner.lost
     (True, False, 1)
     """
@@ -225,7 +225,7 @@ cdef class Learner:
         double temperature=0.05,
         double rate=0.03,
         double first_rate=0.15,
-        double forget=0.001,
+        double forget=0.0002,
         double max_weight=5.0,
         int memory=256,
     ):
