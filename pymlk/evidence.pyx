@@ -505,7 +505,7 @@ cdef inline uint64_t _mix(uint64_t x) noexcept nogil:  # hot
 
 
 cdef class Holdout:
-    """Who decides when: time in periods, by lot, so that the default keeps being measured.
+    """Who decides when: time in periods, by lot, so that the default stays measured.
 
     Learning: always the default. Collaboration: of each pair of periods the model has
     one and the default the other. Recommendation: of each ten the default has one.

@@ -210,7 +210,15 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     p.add_argument(
         "--apply",
         action="store_true",
-        help="really change knobs (they are restored at exit)",
+        help="let the model change knobs (they are restored at exit)",
+    )
+    p.add_argument(
+        "--mode",
+        choices=("learning", "collaboration", "recommendation", "always"),
+        default="recommendation",
+        help="with --apply, how far the measured gain over the default may lead: to "
+        "nothing, to half of the time, to all but a tenth of it (the default); "
+        "`always` follows the model at once and measures nothing",
     )
     p.add_argument(
         "--quiet",

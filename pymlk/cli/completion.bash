@@ -12,7 +12,7 @@ _shtab_pymlk_attrs_option_strings=(-h --help --json --find --watch --count --roo
 _shtab_pymlk_inspect_option_strings=(-h --help --json --profile --rounds --budget-ns --speed)
 _shtab_pymlk_compile_option_strings=(-h --help --json -o --output --reuse-inputs)
 _shtab_pymlk_bench_option_strings=(-h --help --json --rounds)
-_shtab_pymlk_run_option_strings=(-h --help --json --apply --quiet --seconds --decisions --root --state-dir)
+_shtab_pymlk_run_option_strings=(-h --help --json --apply --mode --quiet --seconds --decisions --root --state-dir)
 _shtab_pymlk_restore_option_strings=(-h --help --json --state-dir)
 _shtab_pymlk_completion_option_strings=(-h --help --json)
 _shtab_pymlk_option_strings=(-h --help --version)
@@ -29,6 +29,7 @@ _shtab_pymlk_run___root_COMPGEN=_shtab_compgen_dirs
 _shtab_pymlk_run___state_dir_COMPGEN=_shtab_compgen_dirs
 _shtab_pymlk_restore___state_dir_COMPGEN=_shtab_compgen_dirs
 
+_shtab_pymlk_run___mode_choices=(learning collaboration recommendation always)
 _shtab_pymlk_pos_0_choices=(attrs inspect compile bench run restore completion)
 
 _shtab_pymlk_attrs_pos_0_nargs='*'
