@@ -13,6 +13,7 @@ from .errors import (
     MlkError,
     ModelError,
     PolicyError,
+    StateError,
     UnsupportedOpError,
 )
 
@@ -35,6 +36,7 @@ __all__ = [
     "PolicyError",
     "Program",
     "Quant",
+    "StateError",
     "UnsupportedOpError",
     "programs",
 ]

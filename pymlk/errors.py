@@ -43,3 +43,7 @@ class PolicyError(MlkError, ValueError):
 
 class JournalError(MlkError, OSError):
     """The knob journal cannot be written or belongs to a run that is still alive."""
+
+
+class StateError(MlkError, OSError):
+    """What was learnt cannot be kept or forgotten; carries errno and path."""

@@ -32,11 +32,6 @@ cdef double MOST_OFF = 4.0
 cdef int64_t RECENT = 30
 # A test costs confidence, and decisions in a row are doubled, up to here.
 cdef int MOST_DEMOTIONS = 6
-# Decisions in a row that are enough by default.
-LEAST_DECISIONS = 100
-# Scores of an arm before anything is said about its mean.
-LEAST_SCORES = 20
-
 
 cdef class Gain:
     """How much better the model's scores are than the default's.
@@ -79,7 +74,7 @@ cdef class Gain:
     '0.186 0.175 0.196'
     """
 
-    def __init__(self, int least=LEAST_SCORES):
+    def __init__(self, int least=20):
         if least < 2:
             raise ValueError(f"least: {least} found, 2 or more expected")
         self.least = least
@@ -302,8 +297,8 @@ cdef class Ladder:
         *,
         bint apply=False,
         double confidence=0.95,
-        int least_scores=LEAST_SCORES,
-        int least_decisions=LEAST_DECISIONS,
+        int least_scores=20,
+        int least_decisions=100,
         str highest="recommendation",
     ):
         _check_confidence(confidence)
