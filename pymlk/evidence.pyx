@@ -33,6 +33,14 @@ cdef int64_t RECENT = 30
 # A test costs confidence, and decisions in a row are doubled, up to here.
 cdef int MOST_DEMOTIONS = 6
 
+cdef int _arm(str arm) except -1:
+    if arm == "default":
+        return DEFAULT
+    if arm == "model":
+        return MODEL
+    raise ValueError(f"arm {arm!r} found, one of {ARMS} expected")
+
+
 cdef class Gain:
     """How much better the model's scores are than the default's.
 
@@ -74,7 +82,7 @@ cdef class Gain:
     '0.186 0.175 0.196'
     """
 
-    def __init__(self, int least=20):
+    def __init__(self, int least=30):
         if least < 2:
             raise ValueError(f"least: {least} found, 2 or more expected")
         self.least = least
@@ -145,7 +153,7 @@ cdef class Gain:
         -------------
         None. Allocates nothing that stays.
         """
-        self.add(ARMS.index(arm), score)
+        self.add(_arm(arm), score)
 
     def count(self, str arm):
         """How many scores an arm has.
@@ -169,7 +177,7 @@ cdef class Gain:
         -------------
         Reads only.
         """
-        return self._n[ARMS.index(arm)]
+        return self._n[_arm(arm)]
 
     def mean(self, str arm):
         """The mean score of an arm.
@@ -193,7 +201,7 @@ cdef class Gain:
         -------------
         Reads only.
         """
-        place = ARMS.index(arm)
+        place = _arm(arm)
         return self._mean[place] if self._n[place] else None
 
     def interval(self, double confidence=0.95):
@@ -297,7 +305,7 @@ cdef class Ladder:
         *,
         bint apply=False,
         double confidence=0.95,
-        int least_scores=20,
+        int least_scores=30,
         int least_decisions=100,
         str highest="recommendation",
     ):
@@ -441,7 +449,7 @@ cdef class Ladder:
         -------------
         None.
         """
-        return self.scored(ARMS.index(arm), score)
+        return self.scored(_arm(arm), score)
 
     def demote(self):
         """Back to learning by hand; the evidence starts anew.

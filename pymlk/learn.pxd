@@ -39,6 +39,7 @@ cdef class Learner:
     cdef double _rate
     cdef double _first_rate
     cdef double _keep
+    cdef double _doubt
     cdef double _max_weight
     # decisions that wait for their score
     cdef uint64_t _mask

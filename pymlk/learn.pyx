@@ -180,6 +180,8 @@ cdef class Learner:
         Share of the error that an update removes in the long run, 0 to 0.5.
     first_rate : float
         The same for an action's first scores.
+    doubt : float
+        After so many scores an action's estimate counts half, in the end wholly.
     forget : float
         Share of an action's estimate that an update drops.
     max_weight : float
@@ -224,7 +226,8 @@ cdef class Learner:
         *,
         double temperature=0.05,
         double rate=0.03,
-        double first_rate=0.15,
+        double first_rate=0.3,
+        double doubt=200.0,
         double forget=0.0002,
         double max_weight=5.0,
         int memory=256,
@@ -233,6 +236,7 @@ cdef class Learner:
             ("temperature", temperature, 1e-3, 10.0),
             ("rate", rate, 1e-6, 0.5),
             ("first_rate", first_rate, rate, 0.5),
+            ("doubt", doubt, 1.0, 1e9),
             ("forget", forget, 0.0, 0.1),
             ("max_weight", max_weight, 1.0, 100.0),
         ):
@@ -247,6 +251,7 @@ cdef class Learner:
         self._top = head.out_scale * (127 - head.out_zero)
         self._shipped = (head.weights[:], head.bias[:])
         self._temperature, self._max_weight = temperature, max_weight
+        self._doubt = doubt
         self._rate, self._first_rate, self._keep = rate, first_rate, 1.0 - forget
         self._mask = memory - 1
         cdef size_t width = self.features + 1
@@ -486,13 +491,15 @@ cdef class Learner:
         cdef double factor = self._unit / (self._in_scale * self._temperature)
         cdef const float *own
         cdef int a, i
+        cdef double trust
         for a in range(self.actions):
             own = self._own + a * width
+            trust = self._times[a] / (self._times[a] + self._doubt)
             for i in range(self.features):
                 if own[i] != 0.0:
-                    weights[a * self.features + i] += own[i] * factor
+                    weights[a * self.features + i] += trust * own[i] * factor
             if own[self.features] != 0.0:
-                bias[a] += own[self.features] / self._temperature
+                bias[a] += trust * own[self.features] / self._temperature
 
     def weights(self):
         """The head that follows from what was learnt.

@@ -127,7 +127,7 @@ class Versions:
         *,
         every: int = 256,
         confidence: float = 0.95,
-        least_scores: int = 20,
+        least_scores: int = 30,
     ) -> None:
         self._shipped, self._learner = shipped, learner
         self._every, self._confidence = every, confidence
