@@ -36,8 +36,8 @@ class Ladder:
     def reason(self) -> str: ...
     def __init__(
         self,
-        *,
         apply: bool = False,
+        *,
         confidence: float = 0.95,
         least_scores: int = 30,
         least_decisions: int = 100,

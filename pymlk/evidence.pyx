@@ -26,10 +26,10 @@ cdef double RHO2 = 0.04
 # Page's test on scores in standard deviations of the default's: what is tolerated,
 # and how much more than that, summed, is an alarm. One score counts up to MOST_OFF.
 cdef double TOLERATED = 0.5
-cdef double ALARM = 10.0
+cdef double ALARM = 12.0
 cdef double MOST_OFF = 4.0
 # The default's recent scores: a moving mean, after so many.
-cdef int64_t RECENT = 30
+cdef int64_t RECENT = 100
 # A test costs confidence, and decisions in a row are doubled, up to here.
 cdef int MOST_DEMOTIONS = 6
 
@@ -302,8 +302,8 @@ cdef class Ladder:
 
     def __init__(
         self,
-        *,
         bint apply=False,
+        *,
         double confidence=0.95,
         int least_scores=30,
         int least_decisions=100,
@@ -508,7 +508,7 @@ cdef inline uint64_t _mix(uint64_t x) noexcept nogil:  # hot
 
 
 cdef class Holdout:
-    """Who decides when: time in periods, by lot, so that the default keeps being measured.
+    """Who decides when: periods by lot, so that the default keeps being measured.
 
     Learning: always the default. Collaboration: of each pair of periods the model has
     one and the default the other. Recommendation: of each ten the default has one.

@@ -102,9 +102,7 @@ class _Arrays:
         outputs = -(-words[1] // 16) * 16
         blocks = memoryview(data)[words[2] :][: outputs * (-(-words[0] // 4) * 4)]
         self.packed = bytearray(blocks)
-        tables = [
-            array("i", data[at : at + 4 * outputs]) for at in (words[3:7])
-        ]
+        tables = [array("i", data[at : at + 4 * outputs]) for at in (words[3:7])]
         self.bias, self.unsigned, self.multiplier, self.shift = tables
 
     def _pieces(self, output: int) -> range:
@@ -153,7 +151,9 @@ def _refuse(text: str) -> ModelError:
     return ModelError(f"this model cannot learn: {text}")
 
 
-def _tensor(data: bytes, header: tuple[int, ...], number: int) -> tuple[int, int, float]:
+def _tensor(
+    data: bytes, header: tuple[int, ...], number: int
+) -> tuple[int, int, float]:
     """Place in the arena, zero point and scale of a tensor."""
     found = _TENSOR.unpack_from(data, header[9] + number * _TENSOR_BYTES)
     return found[4], found[6], found[7]

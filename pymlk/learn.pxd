@@ -65,4 +65,3 @@ cdef class Learner:
     cdef double _reward(self, double score) noexcept nogil
     cdef double _spread(self, const int8_t *row) noexcept nogil
     cdef _fill(self, weights, bias)
-    cdef int _parts(self, float **parts, Py_ssize_t *counts) noexcept

@@ -147,13 +147,10 @@ class Versions:
 
     def _is_judged(self) -> bool:
         """Has the current version been measured? The shipped one need not be."""
-        return (
-            self.previous is None
-            or self.gain.interval(self._confidence) is not None
-        )
+        return self.previous is None or self.gain.interval(self._confidence) is not None
 
     def propose(self) -> bytes | None:
-        """Make a new version if enough was learnt since the last one, and that is known.
+        """Make a new version if enough was learnt since the last one, now measured.
 
         Returns
         -------

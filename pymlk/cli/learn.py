@@ -19,9 +19,10 @@ def _facts(policy: str, folder: str | None) -> dict[str, Any]:
     if found is None:
         return facts | {"learnt": False}
     content = found["content"]
+    versions = content.get("versions")
     kept = [
         entry.get("number")
-        for entry in content.get("versions", ())
+        for entry in (versions if isinstance(versions, list) else ())
         if isinstance(entry, dict)
     ]
     return facts | {

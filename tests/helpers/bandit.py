@@ -1,19 +1,38 @@
 # SPDX-License-Identifier: MIT
 """A simulated device: what each value of a knob is worth depends on the features."""
 
+from __future__ import annotations
+
 import math
 import random
 from array import array
 from collections.abc import Callable
+from typing import Protocol
 
 from pymlk import Model, Program
 from pymlk.compile import compile_model
 from pymlk.head import Head, read_head, replace_head
-from pymlk.learn import Explorer, Learner
+from pymlk.learn import Explorer
 from pymlk.write import Layer, mlp
 
 SCALE, OUT_SCALE = 0.03, 0.1
 MAX_STEP = 2
+
+
+class Rule(Protocol):
+    """What learns: a `Learner`, or something that it is compared with."""
+
+    def infer(self, model: Model) -> bytes:
+        """Run the model; the head's inputs."""
+
+    def note(self, key: int, row: bytes, action: int, propensity: float) -> None:
+        """Remember a decision."""
+
+    def learn(self, key: int, score: float) -> object:
+        """Learn from its score."""
+
+    def weights(self) -> tuple[array[float], array[float]]:
+        """The head that follows."""
 
 
 class Device:
@@ -126,7 +145,7 @@ def as_bytes(row: list[int]) -> bytes:
 def live(
     device: Device,
     shipped: bytes,
-    learner: Learner,
+    learner: Rule,
     steps: int,
     *,
     every: int = 64,
@@ -142,7 +161,7 @@ def live(
         row = device.context()
         model.input.cast("B")[:] = as_bytes(row)
         kept = learner.infer(model)
-        choice = best(model.output.tolist()[0])
+        choice = best(list(model.output.cast("B").cast("b")))
         target, propensity = explorer.pick(choice, place, MAX_STEP)
         # what the guard lets through
         place += max(-MAX_STEP, min(MAX_STEP, target - place))

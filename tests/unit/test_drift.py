@@ -55,7 +55,12 @@ def test_no_false_alarms_on_what_is_like_the_training(make: Any) -> None:
 
 @pytest.mark.parametrize(
     ("shift", "within", "way"),
-    [(2.0, 250, "above"), (-2.0, 250, "below"), (1.5, 500, "above"), (3.5, 80, "above")],
+    [
+        (2.0, 250, "above"),
+        (-2.0, 250, "below"),
+        (1.5, 500, "above"),
+        (3.5, 80, "above"),
+    ],
 )
 @pytest.mark.parametrize("make", [independent, sluggish])
 def test_a_shift_is_found_and_told(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The head of a program: what is read is what runs, what is written too."""
 
+import itertools
 import math
 import random
 import struct
@@ -25,7 +26,7 @@ def random_layers(rng: random.Random, per_channel: bool) -> list[Layer]:
     """Two layers; the second one has negative and large biases."""
     widths = [rng.randint(1, 40), rng.randint(1, 40), rng.randint(2, 20)]
     layers = []
-    for depth, width in zip(widths, widths[1:], strict=False):
+    for depth, width in itertools.pairwise(widths):
         rows = [[rng.randint(-127, 127) for _ in range(depth)] for _ in range(width)]
         bias = [rng.randint(-3000, 3000) for _ in range(width)]
         count = width if per_channel else 1
@@ -275,8 +276,15 @@ def test_the_heads_inputs_are_kept(softmax: bool) -> None:
     """What `infer` gives, times the weights, is what the head says."""
     data = network((5, 15, 9, 4), softmax=softmax)
     program = compile_model(data)
-    head, plain = read_head(program), compile_model(network((5, 15, 9, 4), softmax=False))
-    learner, model, check = Learner(head), Model(Program(program)), Model(Program(plain))
+    head, plain = (
+        read_head(program),
+        compile_model(network((5, 15, 9, 4), softmax=False)),
+    )
+    learner, model, check = (
+        Learner(head),
+        Model(Program(program)),
+        Model(Program(plain)),
+    )
     same = Model(Program(program))
     rng = random.Random(5)
     for turn in range(100):

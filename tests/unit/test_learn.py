@@ -142,9 +142,9 @@ def test_a_better_action_is_told_apart() -> None:
             learner.learn(key, unit * (120.0 if key % 4 == 2 else 100.0))
         gains = learner.gains(row)
         assert gains[2] - gains[0] == pytest.approx(math.log(1.2), abs=0.02)
-        assert max(gains[i] for i in (0, 1, 3)) - min(
-            gains[i] for i in (0, 1, 3)
-        ) < 0.02
+        assert (
+            max(gains[i] for i in (0, 1, 3)) - min(gains[i] for i in (0, 1, 3)) < 0.02
+        )
 
 
 def test_costs_are_negative_scores() -> None:
