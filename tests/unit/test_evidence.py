@@ -199,7 +199,7 @@ def test_a_loss_ends_it_at_once(loss: float, within: int) -> None:
 
 @pytest.mark.parametrize("kind", ["normal", "skewed"])
 def test_false_alarms_are_rare(kind: str) -> None:
-    """A model as good as the default in recommendation: an alarm in 5,000 scores."""
+    """A model as good as the default, which has one score in ten of 5,000."""
     draw, rng, alarms = SCORES[kind], random.Random(kind), 0
     for _ in range(30):
         ladder = in_collaboration(highest="collaboration")
@@ -208,7 +208,7 @@ def test_false_alarms_are_rare(kind: str) -> None:
             if ladder.mode == "learning":
                 alarms += 1
                 break
-    assert alarms / 30 <= 0.5
+    assert alarms / 30 <= 0.2
 
 
 def test_worse_in_the_long_run() -> None:
