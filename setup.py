@@ -60,6 +60,19 @@ PARTS = {
         ],
         ["msgspec"],
     ),
+    "PYMLK_LEARN": (
+        [],
+        [
+            "pymlk.cli.learn",
+            "pymlk.drift",
+            "pymlk.evidence",
+            "pymlk.head",
+            "pymlk.learn",
+            "pymlk.learnt",
+            "pymlk.versions",
+        ],
+        [],
+    ),
     "PYMLK_CLI": (["pymlk.cli"], ["pymlk.__main__"], []),
     "PYMLK_MODELS": (["pymlk.models", "pymlk.models.readahead"], [], []),
 }
