@@ -182,7 +182,7 @@ class Emulator:
         self._selector = selectors.DefaultSelector()
         self._wake, self._woken = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ, self._wake_up)
-        self._end = False
+        self._end = self._roused = False
         self._thread = threading.Thread(
             target=self._serve, name="mlk-emulator", daemon=True
         )
@@ -302,7 +302,7 @@ class Emulator:
             for entry in list(self._entries.values()):
                 entry.model.unregister()
             self._end = True
-            self._wake.send(b"\1")
+            self._rouse()
         if threading.current_thread() is not self._thread:
             self._thread.join()
         if self._temporary:
@@ -325,15 +325,22 @@ class Emulator:
 
     def _watch(self, source: socket.socket, act: Callable[[], None]) -> None:
         self._selector.register(source, selectors.EVENT_READ, act)
-        self._wake.send(b"\1")
+        self._rouse()
 
     def _forget(self, source: socket.socket) -> None:
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(source)
         source.close()
 
+    def _rouse(self) -> None:
+        """Let the thread look anew at what it waits for."""
+        if not self._roused and threading.current_thread() is not self._thread:
+            self._roused = True
+            self._wake.send(b"\1")
+
     def _wake_up(self) -> None:
-        self._woken.recv(4096)
+        self._woken.recv(1)
+        self._roused = False
 
     def _changed(self, model: Model, is_record: bool) -> None:
         """A model tells that its files are out of date, or of a record."""
@@ -350,9 +357,8 @@ class Emulator:
             return
         for name, text in model.texts():
             entry.write(name, text)
-        if threading.current_thread() is not self._thread:
-            # deadlines may have moved
-            self._wake.send(b"\1")
+        # deadlines may have moved
+        self._rouse()
 
     def _gone(self, entry: _Entry) -> None:
         self._remove(entry)

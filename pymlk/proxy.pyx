@@ -1110,8 +1110,8 @@ cdef class Proxy:
         Raises
         ------
         ProxyError
-            It was refused; the text says why. The one before stays, and the mode
-            becomes emergency.
+            It was refused; the text says why. The one before stays; if it was an image
+            at all and not too large, the mode becomes emergency.
 
         Thread safety
         -------------
@@ -1123,8 +1123,10 @@ cdef class Proxy:
         cdef uint32_t op = MLK_ASK_LOAD if self._owner else MLK_ASK_PROGRAM
         cdef int err = 0
         self._check()
-        if size >= 1 << 31:
-            raise ValueError(f"an image of {size} bytes found, less than 2^31 expected")
+        if (size < 48 or data[:4] != b"MLKI"
+                or int.from_bytes(data[8:12], "little") != size):
+            raise ProxyError(_errno.EBADMSG, f"{size} bytes found, a whole image of "
+                             "pymlk.image.make_image expected", self._device)
         if self._owner or self._channel.emulated:
             with nogil:
                 err = mlk_channel_load(self._channel, op, start, size)
