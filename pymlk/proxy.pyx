@@ -47,6 +47,14 @@ __all__ = [
     "emulate",
 ]
 
+cdef extern from *:
+    """
+    /* Runs seldom, and boards are small; proxy_ring.h asks for speed itself. */
+    #if defined(__GNUC__) && !defined(__clang__)
+    #pragma GCC optimize("Os")
+    #endif
+    """
+
 cdef extern from "proxy_ring.h" nogil:
     struct mlk_slot:
         pass
@@ -509,6 +517,11 @@ cdef class Dataset:
         ------
         ProxyError
             As of the class; or the file cannot be opened.
+
+        Notes
+        -----
+        When the model goes the kernel takes these pages away, and who reads them then is
+        ended by SIGBUS. A dataset of a `Proxy` stays readable.
 
         Thread safety
         -------------
@@ -1264,6 +1277,8 @@ cdef class Proxy:
         cdef size_t size = len(data)
         path = self._path(name)
         self._check()
+        if not size:
+            raise ProxyError(EINVAL, "nothing found, a value expected", path)
         if self._channel.emulated:
             with nogil:
                 err = mlk_channel_attribute(self._channel, name_start, start, size)
@@ -1340,11 +1355,17 @@ cdef class Proxy:
     def close(self):
         """Close the device; who is the owner stops to be it. May be called again.
 
+        The dataset stays mapped for as long as it is used.
+
         Thread safety
         -------------
         Not while another thread is in a call.
         """
-        self._owner = False
+        if self._owner:
+            # the kernel sees the end of a descriptor only when its map goes, too
+            self._owner = False
+            with nogil:
+                mlk_channel_number(self._channel, MLK_ASK_OWNER, 0)
         mlk_channel_close(self._channel)
 
     def __enter__(self):

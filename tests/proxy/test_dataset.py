@@ -245,7 +245,7 @@ def test_a_reader_outlives_the_model(kernel: Kernel, started: Proxy) -> None:
         lambda: started.set_mode("learning"),
         lambda: started.control("stop"),
         lambda: started.read_attr("mode"),
-        lambda: started.load(b"x" * 64),
+        lambda: started.load(b"MLKI\1\0\x30\0\x40\0\0\0".ljust(64, b"\0")),
     ):
         with refused(errno.ENODEV):
             call()
