@@ -7,7 +7,12 @@
 
 int64_t bench_loop(int what, const void *base, size_t bytes, long count);
 
-enum { TAKE, COPY, TAKE_AND_SEND, COPY_AND_WRITE };
+enum {
+	TAKE,
+	COPY,
+	TAKE_AND_SEND,
+	COPY_AND_WRITE
+};
 
 static void turn(int what, struct mlk_ring *ring, struct mlk_channel *channel,
 		 struct mlk_slot *slot)
@@ -24,9 +29,8 @@ static void turn(int what, struct mlk_ring *ring, struct mlk_channel *channel,
 	value = slot->value[0];
 	if (what == TAKE_AND_SEND)
 		mlk_channel_send(channel, &value, 1, 1000, slot->seq);
-	else if (what == COPY_AND_WRITE &&
-		 write(channel->fd, &channel->answer, sizeof(channel->answer)) <
-			 0)
+	else if (what == COPY_AND_WRITE && write(channel->fd, &channel->answer,
+						 sizeof(channel->answer)) < 0)
 		abort();
 }
 

@@ -53,7 +53,7 @@ class _Reader:
     def __init__(self, talk: socket.socket, model: Model) -> None:
         self.talk = talk
         self.model = model
-        self.bell: socket.socket | None = None
+        self.bell = -1
         self.writable = False
         self.image = b""
         credentials = talk.getsockopt(
@@ -62,21 +62,18 @@ class _Reader:
         (self.pid, _, _) = struct.unpack("3i", credentials)
 
     def ring(self) -> None:
-        """Tell that there is a record; one that was not heard yet will do."""
-        if self.bell:
-            with contextlib.suppress(OSError):
-                self.bell.send(b"\1", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        """Tell that there is a record, or that there will be none any more."""
+        if self.bell >= 0:
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_write(self.bell, 1)
 
     def close(self) -> None:
-        """No more."""
+        """No more: who waits finds out."""
         self.talk.close()
-        self.mute()
-
-    def mute(self) -> None:
-        """There will be no more records: who waits for one finds out."""
-        if self.bell:
-            self.bell.close()
-        self.bell = None
+        self.ring()
+        if self.bell >= 0:
+            os.close(self.bell)
+        self.bell = -1
 
 
 class _Entry:
@@ -362,8 +359,8 @@ class Emulator:
 
     def _gone(self, entry: _Entry) -> None:
         self._remove(entry)
-        for reader in entry.readers:
-            reader.mute()
+        for reader in list(entry.readers):
+            self._leave(entry, reader)
         del self._entries[entry.model.name]
 
     def _serve(self) -> None:
@@ -375,7 +372,7 @@ class Emulator:
             for key, _ in self._selector.select(timeout):
                 with self._lock:
                     # an event before may have closed it
-                    if key.fileobj in self._selector.get_map():
+                    if self._selector.get_map().get(key.fd) is key:
                         key.data()
         for key in list(self._selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]
@@ -419,12 +416,9 @@ class Emulator:
             socket.send_fds(reader.talk, [answer], fds, socket.MSG_NOSIGNAL)
         except OSError:
             self._leave(entry, reader)
-        for fd in fds[1:]:
-            # the first one is the model's own
-            os.close(fd)
 
     def _leave(self, entry: _Entry, reader: _Reader) -> None:
-        """The descriptor was closed, or its process is dead."""
+        """The descriptor was closed, its process is dead, or the model is gone."""
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(reader.talk)
         if reader in entry.readers:
@@ -472,11 +466,11 @@ class Emulator:
             raise OSError(errno.EPERM, "not the owner")
 
     def _open(self, reader: _Reader, writable: int, fds: list[int]) -> None:
-        if reader.bell:
+        if reader.bell >= 0:
             raise OSError(errno.EBUSY, "it is open")
         reader.writable = bool(writable)
-        reader.bell, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        fds += [reader.model.memory, theirs.detach()]
+        reader.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        fds += [reader.model.memory, reader.bell]
         if reader.model.head:
             reader.ring()
 

@@ -103,7 +103,9 @@ def _print_record(proxy: Proxy, record: Record, as_json: bool) -> None:
         print(json.dumps({f: getattr(record, f) for f in fields}), flush=True)
         return
     values = "\t".join(map(str, record.values))
-    print(f"{record.seq}\t{record.time_ns / 1e9:.6f}\t{record.kind}\t{values}", flush=True)
+    print(
+        f"{record.seq}\t{record.time_ns / 1e9:.6f}\t{record.kind}\t{values}", flush=True
+    )
 
 
 def _watch(proxy: Proxy, options: argparse.Namespace) -> int:

@@ -66,7 +66,9 @@ class RealKernel:
     def register(
         self, name: str, features: int, knobs: int, records: int, *budget: int
     ) -> None:
-        client(" ".join(map(str, ("register", name, features, knobs, records, *budget))))
+        client(
+            " ".join(map(str, ("register", name, features, knobs, records, *budget)))
+        )
 
     def unregister(self) -> None:
         client("unregister")
@@ -212,4 +214,6 @@ def _feature(i: int) -> Feature:
 
 
 def _knob(i: int) -> Knob:
-    return Knob(f"k{i}", "", -100, 100, 1, 0) if i else Knob("k0", "KiB", 4, 4096, 4, 128)
+    return (
+        Knob(f"k{i}", "", -100, 100, 1, 0) if i else Knob("k0", "KiB", 4, 4096, 4, 128)
+    )

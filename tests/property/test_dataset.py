@@ -99,9 +99,7 @@ NUMBERS = st.one_of(
 LARGE = st.one_of(st.integers(0, 40), st.integers(U64 - 40, U64), st.integers(0, U64))
 
 
-@settings(
-    max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     numbers=st.dictionaries(
         st.sampled_from(["data", "record_bytes", "records"]), NUMBERS, max_size=3
@@ -130,8 +128,7 @@ def test_any_header_and_any_records(
     )
     try:
         data = Dataset(memory.fd)
-    except ProxyError as error:
-        assert error.errno == errno.EINVAL
+    except ProxyError:
         return
     view = memoryview(data)
     assert view.nbytes <= BYTES

@@ -191,6 +191,19 @@ def test_poll_tells_of_records_behind_the_last_wait(
     assert started.wait(2, 0) == 3
 
 
+def test_edges_are_told_without_clearing_anything(
+    kernel: Kernel, started: Proxy
+) -> None:
+    """A loop that empties rings needs no call for it, however many records come."""
+    with select.epoll() as epoll:
+        epoll.register(started.fileno(), select.EPOLLIN | select.EPOLLET)
+        for turn in range(1500):
+            kernel.flood(1)
+            assert epoll.poll(5), turn
+            assert epoll.poll(0) == []
+        assert started.dataset.head == 1500
+
+
 def test_a_signal_is_handled_while_waiting(kernel: Kernel, started: Proxy) -> None:
     """The handler runs, and the wait goes on; an exception of it ends the wait."""
     heard: list[int] = []

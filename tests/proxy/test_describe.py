@@ -28,7 +28,9 @@ def test_models_are_found(kernel: Kernel) -> None:
 
 def test_what_is_not_there_is_named(kernel: Kernel) -> None:
     kernel.register("one", 1, 1, 4)
-    with pytest.raises(ProxyError, match=r"no model 'two'; there are: .*guest/one") as e:
+    with pytest.raises(
+        ProxyError, match=r"no model 'two'; there are: .*guest/one"
+    ) as e:
         Proxy("two", root=kernel.root)
     assert e.value.errno == errno.ENOENT
     assert isinstance(e.value, MlkError)

@@ -44,7 +44,9 @@ def picture(kernel: Kernel) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("command", ["init", "start", "run", "stop", "sample", "discard"])
+@pytest.mark.parametrize(
+    "command", ["init", "start", "run", "stop", "sample", "discard"]
+)
 @pytest.mark.parametrize("state", STATES[:5])
 def test_each_command_in_each_state(
     kernel: Kernel, proxy: Proxy, state: str, command: str
@@ -101,7 +103,9 @@ def test_every_file_is_there(kernel: Kernel, proxy: Proxy) -> None:
     assert {n for n in found if n.startswith("features/")} == {
         f"features/f{i}_type" for i in range(4)
     }
-    score = "default_samples model_samples default_mean model_mean gain_permil comparisons"
+    score = (
+        "default_samples model_samples default_mean model_mean gain_permil comparisons"
+    )
     assert {n for n in found if n.startswith("score/")} == {
         f"score/{name}" for name in score.split()
     }
