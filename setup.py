@@ -36,6 +36,12 @@ PARTS = {
         ["flatbuffers"],
     ),
     "PYMLK_TFLITE": ([], ["pymlk.tflite"], []),
+    "PYMLK_PROXY": ([], ["pymlk.image", "pymlk.proxy", "pymlk.proxy_loop"], []),
+    "PYMLK_EMULATOR": (
+        [],
+        ["pymlk.emulated", "pymlk.emulated_image", "pymlk.emulator"],
+        [],
+    ),
     "PYMLK_LOOP": (
         [],
         [
@@ -46,6 +52,10 @@ PARTS = {
             "pymlk.journal",
             "pymlk.loop",
             "pymlk.policy",
+            "pymlk.proxy_loop",
+            "pymlk.serve",
+            "pymlk.service",
+            "pymlk.stream",
         ],
         ["msgspec"],
     ),

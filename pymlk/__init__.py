@@ -3,7 +3,7 @@
 
 `AttrSet` reads sysfs/procfs attributes into a preallocated row, `Model` runs a
 quantised ``.tflite`` model on the integer engine. The loop that joins them is
-the command ``pymlk run``.
+the command ``pymlk run``. `Proxy` talks to a model of the kernel module mlk.
 """
 
 from .errors import (
@@ -13,6 +13,7 @@ from .errors import (
     MlkError,
     ModelError,
     PolicyError,
+    ProxyError,
     StateError,
     UnsupportedOpError,
 )
@@ -21,12 +22,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .attrs import AttrSet, Field
     from .engine import Model, Program, Quant, programs
+    from .proxy import Dataset, Proxy
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AttrError",
     "AttrSet",
+    "Dataset",
     "Field",
     "FieldSyntaxError",
     "JournalError",
@@ -35,6 +38,8 @@ __all__ = [
     "ModelError",
     "PolicyError",
     "Program",
+    "Proxy",
+    "ProxyError",
     "Quant",
     "StateError",
     "UnsupportedOpError",
@@ -48,6 +53,10 @@ def __getattr__(name: str) -> object:
         from . import attrs
 
         value = getattr(attrs, name)
+    elif name in ("Dataset", "Proxy"):
+        from . import proxy
+
+        value = getattr(proxy, name)
     elif name in ("Model", "Program", "Quant", "programs"):
         from . import engine
 

@@ -107,6 +107,37 @@ cdef class Guard:
         self._apply = apply
         self._last = -1
 
+    @classmethod
+    def of_policy(cls, dict plan, bint apply):
+        """The guard that a policy asks for.
+
+        Parameters
+        ----------
+        plan : dict
+            What `pymlk.policy.load` gave.
+        apply : bool
+            False is shadow mode.
+
+        Returns
+        -------
+        Guard
+            A new one, owned by the caller.
+
+        Thread safety
+        -------------
+        Pure function.
+        """
+        limits = plan["guard"]
+        return cls(
+            plan["knob"]["values"],
+            limits["min_confidence"],
+            limits["max_step"],
+            limits["min_interval_s"],
+            limits["settle"],
+            limits["deadline_us"],
+            apply,
+        )
+
     cdef int _place(self, int64_t value) noexcept nogil:  # hot
         """Place of a value among the allowed ones; of the nearest below if absent."""
         cdef int i = 0

@@ -195,18 +195,27 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     p = _command(
         commands,
         "run",
-        "run a policy: shadow mode unless --apply",
+        "run policies: shadow mode unless --apply",
         "pymlk run readahead --seconds 10",
         "pymlk run ./policy.toml --apply",
         "pymlk run readahead --json --decisions 100 > decisions.jsonl",
+        "pymlk run --quiet --apply readahead ./slow-io.toml",
     )
     p.add_argument(
-        "policy", metavar="POLICY", help="policy file, its folder, or a shipped name"
+        "policies",
+        nargs="+",
+        metavar="POLICY",
+        help="policy file, its folder, or a shipped name",
     )
     p.add_argument(
         "--apply",
         action="store_true",
         help="really change knobs (they are restored at exit)",
+    )
+    p.add_argument(
+        "--quiet",
+        action="store_true",
+        help="tell of changes only, in the log: for services",
     )
     p.add_argument(
         "--seconds", type=_positive, metavar="N", help="stop after so many seconds"

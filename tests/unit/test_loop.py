@@ -11,8 +11,9 @@ from helpers.malloc_count import count_mallocs
 
 from pymlk.errors import JournalError, PolicyError
 from pymlk.journal import Journal
-from pymlk.loop import Decision, Loop
+from pymlk.loop import Loop
 from pymlk.policy import load
+from pymlk.stream import Decision
 
 LOW, MIDDLE, HIGH = 20, 100, 180
 
@@ -195,6 +196,7 @@ def test_a_step_allocates_nothing(fake_sys: FakeSys) -> None:
     setup = f"""
 from pymlk.loop import Loop
 from pymlk.policy import load
+from pymlk.stream import Decision
 loop = Loop(load({str(fake_sys.policy)!r}), root={str(fake_sys.root)!r})
 step = loop.step
 """
