@@ -14,6 +14,7 @@ from .errors import (
     ModelError,
     PolicyError,
     ProxyError,
+    StateError,
     UnsupportedOpError,
 )
 
@@ -40,6 +41,7 @@ __all__ = [
     "Proxy",
     "ProxyError",
     "Quant",
+    "StateError",
     "UnsupportedOpError",
     "programs",
 ]

@@ -15,6 +15,7 @@ cdef struct Sum:
 
 
 cdef struct Feature:
+    double before
     # above, below, wider
     Sum tests[3]
 

@@ -76,7 +76,7 @@ cdef class Drift:
         double in_scale,
         int in_zero=0,
         double tolerated=1.0,
-        double alarm=60.0,
+        double alarm=150.0,
     ):
         self._names = tuple(names)
         self.features = len(self._names)
@@ -120,7 +120,8 @@ cdef class Drift:
         """Look at a row; True if drift of a feature has begun or ended."""
         cdef int before = self.drifting
         cdef bint changed = False
-        cdef double z, wide = (1.0 + self._tolerated) * (1.0 + self._tolerated)
+        cdef double z, step
+        cdef double wide = (1.0 + self._tolerated) * (1.0 + self._tolerated)
         cdef double offs[TESTS]
         cdef int i, test, change
         self.rows += 1
@@ -129,8 +130,10 @@ cdef class Drift:
             z = MOST if z > MOST else -MOST if z < -MOST else z
             offs[ABOVE] = z - self._tolerated
             offs[BELOW] = -z - self._tolerated
-            # squares grow faster: in the same units
-            offs[WIDER] = (z * z - wide) / (1.0 + self._tolerated)
+            # half the square of a step is the variance, wherever the mean is
+            step = z - self._items[i].before
+            self._items[i].before = z
+            offs[WIDER] = (0.5 * step * step - wide) / (1.0 + self._tolerated)
             for test in range(TESTS):
                 change = self._step(&self._items[i].tests[test], offs[test], now_ns)
                 self.drifting += change

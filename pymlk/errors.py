@@ -51,3 +51,7 @@ class ProxyError(MlkError, OSError):
     ``ENODEV`` means that the kernel's client is gone: open the model anew when it is
     registered again.
     """
+
+
+class StateError(MlkError, OSError):
+    """What was learnt cannot be kept or forgotten; carries errno and path."""

@@ -26,16 +26,19 @@ cdef double RHO2 = 0.04
 # Page's test on scores in standard deviations of the default's: what is tolerated,
 # and how much more than that, summed, is an alarm. One score counts up to MOST_OFF.
 cdef double TOLERATED = 0.5
-cdef double ALARM = 10.0
+cdef double ALARM = 12.0
 cdef double MOST_OFF = 4.0
 # The default's recent scores: a moving mean, after so many.
-cdef int64_t RECENT = 30
+cdef int64_t RECENT = 100
 # A test costs confidence, and decisions in a row are doubled, up to here.
 cdef int MOST_DEMOTIONS = 6
-# Decisions in a row that are enough by default.
-LEAST_DECISIONS = 100
-# Scores of an arm before anything is said about its mean.
-LEAST_SCORES = 20
+
+cdef int _arm(str arm) except -1:
+    if arm == "default":
+        return DEFAULT
+    if arm == "model":
+        return MODEL
+    raise ValueError(f"arm {arm!r} found, one of {ARMS} expected")
 
 
 cdef class Gain:
@@ -79,7 +82,7 @@ cdef class Gain:
     '0.186 0.175 0.196'
     """
 
-    def __init__(self, int least=LEAST_SCORES):
+    def __init__(self, int least=30):
         if least < 2:
             raise ValueError(f"least: {least} found, 2 or more expected")
         self.least = least
@@ -150,7 +153,7 @@ cdef class Gain:
         -------------
         None. Allocates nothing that stays.
         """
-        self.add(ARMS.index(arm), score)
+        self.add(_arm(arm), score)
 
     def count(self, str arm):
         """How many scores an arm has.
@@ -174,7 +177,7 @@ cdef class Gain:
         -------------
         Reads only.
         """
-        return self._n[ARMS.index(arm)]
+        return self._n[_arm(arm)]
 
     def mean(self, str arm):
         """The mean score of an arm.
@@ -198,7 +201,7 @@ cdef class Gain:
         -------------
         Reads only.
         """
-        place = ARMS.index(arm)
+        place = _arm(arm)
         return self._mean[place] if self._n[place] else None
 
     def interval(self, double confidence=0.95):
@@ -299,11 +302,11 @@ cdef class Ladder:
 
     def __init__(
         self,
-        *,
         bint apply=False,
+        *,
         double confidence=0.95,
-        int least_scores=LEAST_SCORES,
-        int least_decisions=LEAST_DECISIONS,
+        int least_scores=30,
+        int least_decisions=100,
         str highest="recommendation",
     ):
         _check_confidence(confidence)
@@ -446,7 +449,7 @@ cdef class Ladder:
         -------------
         None.
         """
-        return self.scored(ARMS.index(arm), score)
+        return self.scored(_arm(arm), score)
 
     def demote(self):
         """Back to learning by hand; the evidence starts anew.
@@ -505,7 +508,7 @@ cdef inline uint64_t _mix(uint64_t x) noexcept nogil:  # hot
 
 
 cdef class Holdout:
-    """Who decides when: time in periods, by lot, so that the default keeps being measured.
+    """Who decides when: periods by lot, so that the default keeps being measured.
 
     Learning: always the default. Collaboration: of each pair of periods the model has
     one and the default the other. Recommendation: of each ten the default has one.

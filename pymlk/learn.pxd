@@ -39,6 +39,7 @@ cdef class Learner:
     cdef double _rate
     cdef double _first_rate
     cdef double _keep
+    cdef double _doubt
     cdef double _max_weight
     # decisions that wait for their score
     cdef uint64_t _mask
@@ -64,4 +65,3 @@ cdef class Learner:
     cdef double _reward(self, double score) noexcept nogil
     cdef double _spread(self, const int8_t *row) noexcept nogil
     cdef _fill(self, weights, bias)
-    cdef int _parts(self, float **parts, Py_ssize_t *counts) noexcept

@@ -24,6 +24,8 @@ class Learner:
     @property
     def actions(self) -> int: ...
     @property
+    def nbytes(self) -> int: ...
+    @property
     def updates(self) -> int: ...
     @property
     def lost(self) -> int: ...
@@ -35,7 +37,8 @@ class Learner:
         *,
         temperature: float = 0.05,
         rate: float = 0.03,
-        first_rate: float = 0.15,
+        first_rate: float = 0.3,
+        doubt: float = 200.0,
         forget: float = 0.0002,
         max_weight: float = 5.0,
         memory: int = 256,

@@ -22,6 +22,8 @@ cdef enum:
 
 # An action's own effect per input, in units of the logarithm of the score.
 cdef double MOST = 1.0
+# What all actions share, in the same units.
+cdef double MOST_SHARED = 100.0
 # Scores below this share of the usual size count linearly, larger ones by logarithm.
 cdef double LINEAR = 0.01
 # The usual size of a score is a mean of so many.
@@ -180,6 +182,8 @@ cdef class Learner:
         Share of the error that an update removes in the long run, 0 to 0.5.
     first_rate : float
         The same for an action's first scores.
+    doubt : float
+        After so many scores an action's estimate counts half, in the end wholly.
     forget : float
         Share of an action's estimate that an update drops.
     max_weight : float
@@ -224,7 +228,8 @@ cdef class Learner:
         *,
         double temperature=0.05,
         double rate=0.03,
-        double first_rate=0.15,
+        double first_rate=0.3,
+        double doubt=200.0,
         double forget=0.0002,
         double max_weight=5.0,
         int memory=256,
@@ -233,6 +238,7 @@ cdef class Learner:
             ("temperature", temperature, 1e-3, 10.0),
             ("rate", rate, 1e-6, 0.5),
             ("first_rate", first_rate, rate, 0.5),
+            ("doubt", doubt, 1.0, 1e9),
             ("forget", forget, 0.0, 0.1),
             ("max_weight", max_weight, 1.0, 100.0),
         ):
@@ -247,6 +253,7 @@ cdef class Learner:
         self._top = head.out_scale * (127 - head.out_zero)
         self._shipped = (head.weights[:], head.bias[:])
         self._temperature, self._max_weight = temperature, max_weight
+        self._doubt = doubt
         self._rate, self._first_rate, self._keep = rate, first_rate, 1.0 - forget
         self._mask = memory - 1
         cdef size_t width = self.features + 1
@@ -354,7 +361,7 @@ cdef class Learner:
         step *= _limited(reward - guess, 1.0) / norm
         for i in range(width):
             value = step * x[i]
-            self._shared[i] = <float>_limited(self._shared[i] + value, 100.0)
+            self._shared[i] = <float>_limited(self._shared[i] + value, MOST_SHARED)
             own[i] = <float>_limited(self._keep * own[i] + value, MOST)
         self._times[action] += 1
         self.updates += 1
@@ -486,13 +493,26 @@ cdef class Learner:
         cdef double factor = self._unit / (self._in_scale * self._temperature)
         cdef const float *own
         cdef int a, i
+        cdef double trust
         for a in range(self.actions):
             own = self._own + a * width
+            trust = self._times[a] / (self._times[a] + self._doubt)
             for i in range(self.features):
                 if own[i] != 0.0:
-                    weights[a * self.features + i] += own[i] * factor
+                    weights[a * self.features + i] += trust * own[i] * factor
             if own[self.features] != 0.0:
-                bias[a] += own[self.features] / self._temperature
+                bias[a] += trust * own[self.features] / self._temperature
+
+    @property
+    def nbytes(self):
+        """Memory of estimates and remembered decisions."""
+        cdef int width = self.features + 1
+        return (
+            (self._mask + 1) * (8 + self.features + 1 + 4)
+            + 4 * width * (self.actions + 2)
+            + 8 * self.actions
+            + self.features
+        )
 
     def weights(self):
         """The head that follows from what was learnt.
@@ -535,11 +555,6 @@ cdef class Learner:
             b[a] -= <float>(most - self._top)
         return weights, bias
 
-    cdef int _parts(self, float **parts, Py_ssize_t *counts) noexcept:
-        parts[0], counts[0] = self._shared, self.features + 1
-        parts[1], counts[1] = self._own, self.actions * (self.features + 1)
-        return 2
-
     def state(self):
         """All that was learnt, for the next start.
 
@@ -552,19 +567,15 @@ cdef class Learner:
         -------------
         None.
         """
-        times = array("Q", [self._times[a] for a in range(self.actions)])
+        cdef Py_ssize_t width = (self.features + 1) * <Py_ssize_t>sizeof(float)
         head = array("d", [self._size, <double>self.updates])
-        cdef float *parts[2]
-        cdef Py_ssize_t counts[2]
-        self._parts(parts, counts)
-        return (
-            head.tobytes()
-            + times.tobytes()
-            + b"".join(
-                [
-                    (<char *>parts[i])[:counts[i] * <Py_ssize_t>sizeof(float)]
-                    for i in range(2)
-                ]
+        times = array("Q", [self._times[a] for a in range(self.actions)])
+        return b"".join(
+            (
+                head.tobytes(),
+                times.tobytes(),
+                (<char *>self._shared)[:width],
+                (<char *>self._own)[:self.actions * width],
             )
         )
 
@@ -586,10 +597,8 @@ cdef class Learner:
         None.
         """
         cdef bytes content = bytes(state)
-        cdef float *parts[2]
-        cdef Py_ssize_t counts[2]
-        cdef int n = self._parts(parts, counts)
-        cdef Py_ssize_t size = 16 + 8 * self.actions + 4 * (counts[0] + counts[1])
+        cdef Py_ssize_t width = self.features + 1
+        cdef Py_ssize_t size = 16 + 8 * self.actions + 4 * width * (self.actions + 1)
         if len(content) != size:
             raise ValueError(
                 f"state of a learner: {len(content)} bytes found, {size} expected"
@@ -597,24 +606,21 @@ cdef class Learner:
         head = array("d", content[:16])
         times = array("Q", content[16:16 + 8 * self.actions])
         floats = array("f", content[16 + 8 * self.actions:])
-        own = floats[counts[0]:]
         # the limits that `update` keeps; a NaN passes neither
         if not (
             0.0 <= head[0] <= 1e100
             and 0.0 <= head[1] < 2.0 ** 53
             and head[1] == int(head[1])
-            and all([-100.0 <= value <= 100.0 for value in floats])
-            and all([-MOST <= value <= MOST for value in own])
+            and all([-MOST_SHARED <= value <= MOST_SHARED for value in floats[:width]])
+            and all([-MOST <= value <= MOST for value in floats[width:]])
         ):
             raise ValueError("state of a learner: impossible numbers found")
+        cdef const float *numbers = (<Array>floats).data.as_floats
         self._size, self.updates = head[0], int(head[1])
         for a in range(self.actions):
             self._times[a] = times[a]
-        place = 0
-        for i in range(n):
-            for j in range(counts[i]):
-                parts[i][j] = floats[place]
-                place += 1
+        memcpy(self._shared, numbers, width * sizeof(float))
+        memcpy(self._own, numbers + width, self.actions * width * sizeof(float))
 
     def reset(self):
         """Forget all that was learnt; remembered decisions and counters stay.

@@ -210,7 +210,15 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     p.add_argument(
         "--apply",
         action="store_true",
-        help="really change knobs (they are restored at exit)",
+        help="let the model change knobs (they are restored at exit)",
+    )
+    p.add_argument(
+        "--mode",
+        choices=("learning", "collaboration", "recommendation", "always"),
+        default="recommendation",
+        help="with --apply, how far the measured gain over the default may lead: to "
+        "nothing, to half of the time, to all but a tenth of it (the default); "
+        "`always` follows the model at once and measures nothing",
     )
     p.add_argument(
         "--quiet",
@@ -232,6 +240,29 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "pymlk restore",
     )
     _state_dir(p)
+    p = _command(
+        commands,
+        "learn",
+        "show or forget what was learnt on this device",
+        "pymlk learn --show",
+        "pymlk learn --show readahead",
+        "pymlk learn --reset readahead",
+    )
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--show",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="of one policy; of all without NAME",
+    )
+    what.add_argument("--reset", metavar="NAME", help="back to the shipped model")
+    p.add_argument(
+        "--state-dir",
+        metavar="DIR",
+        help="where it is kept (default: $PYMLK_STATE_DIR, else /var/lib/pymlk for "
+        "root, else $XDG_STATE_HOME/pymlk)",
+    )
 
 
 def _add_proxy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -342,6 +373,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # whoever read the output is gone, as in `pymlk run ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return OK
+    except ModuleNotFoundError as error:
+        complain(f"not in this installation: {error.name}")
+        return BAD_INPUT
     except OSError as error:
         # AttrError and JournalError too: the system's answer, with errno and path
         complain(error)
