@@ -44,7 +44,6 @@ _ASKED = struct.Struct("<II")
 _INFO = struct.Struct("<HH9I4QI5I32s32s")
 _RECOMMENDATION_BYTES = 96
 _MESSAGE_BYTES = 1 << 16
-_PAGE = 4096
 
 
 class _Reader:

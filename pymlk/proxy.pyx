@@ -520,8 +520,8 @@ cdef class Dataset:
 
         Notes
         -----
-        When the model goes the kernel takes these pages away, and who reads them then is
-        ended by SIGBUS. A dataset of a `Proxy` stays readable.
+        When the model goes the kernel takes these pages away, and who reads them then
+        is ended by SIGBUS. A dataset of a `Proxy` stays readable.
 
         Thread safety
         -------------

@@ -3,6 +3,8 @@
 
 import array
 import errno
+import mmap
+import os
 import select
 import signal
 import threading
@@ -66,6 +68,22 @@ def test_the_ring_itself_without_a_copy(kernel: Kernel, started: Proxy) -> None:
     started.close()
     kernel.unregister()
     assert view[0, 3] == 5
+
+
+def test_maps_are_for_reading(kernel: Kernel, proxy: Proxy) -> None:
+    path = f"{kernel.root}/sys/kernel/mlk/guest/guest0/dataset"
+    handle = os.open(path, os.O_RDONLY)
+    size = os.fstat(handle).st_size
+    assert size == proxy.info()["dataset_bytes"]
+    with refused(errno.EPERM, errno.EACCES):
+        mmap.mmap(handle, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+    os.close(handle)
+    with refused(errno.EPERM, errno.EACCES, errno.EINVAL):
+        handle = os.open(path, os.O_RDWR)
+        try:
+            mmap.mmap(handle, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        finally:
+            os.close(handle)
 
 
 def test_lost_records_are_counted(kernel: Kernel, started: Proxy) -> None:
