@@ -46,6 +46,7 @@ PARTS = {
         [],
         [
             "pymlk.devices",
+            "pymlk.evidence",
             "pymlk.features",
             "pymlk.guard",
             "pymlk.isolate",
@@ -63,9 +64,9 @@ PARTS = {
     "PYMLK_LEARN": (
         [],
         [
+            "pymlk.adapt",
             "pymlk.cli.learn",
             "pymlk.drift",
-            "pymlk.evidence",
             "pymlk.head",
             "pymlk.learn",
             "pymlk.learnt",

@@ -61,6 +61,7 @@ cdef class Learner:
     cdef void remember(
         self, uint64_t key, int action, double propensity
     ) noexcept nogil
+    cdef void correct(self, uint64_t key, int action) noexcept nogil
     cdef bint update(self, uint64_t key, double score) noexcept nogil
     cdef double _reward(self, double score) noexcept nogil
     cdef double _spread(self, const int8_t *row) noexcept nogil

@@ -300,6 +300,13 @@ cdef class Learner:
         self._propensities[slot] = <float>propensity
         memcpy(self._rows + slot * self.features, self.row, self.features)
 
+    cdef void correct(self, uint64_t key, int action) noexcept nogil:  # hot
+        """Another action was in force than what was remembered of that key."""
+        cdef uint64_t slot = key & self._mask
+        if self._keys[slot] == key and self._taken[slot] not in (action, NOTHING):
+            self._taken[slot] = <uint8_t>action
+            self._propensities[slot] = 1.0
+
     cdef double _reward(self, double score) noexcept nogil:  # hot
         """A score in units in which equal ratios are equal differences."""
         cdef double times = <double>self.updates + 1.0

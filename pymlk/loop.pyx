@@ -52,6 +52,8 @@ cdef class Loop(Source):
     highest : str or None
         With `apply`: the last mode to which the measured gain may lead. None follows
         the model always, and measures nothing.
+    learnt : str or None
+        Where a policy that learns keeps it; None takes the system's folder.
 
     Attributes
     ----------
@@ -91,6 +93,7 @@ cdef class Loop(Source):
         bint apply=False,
         journal=None,
         highest=None,
+        learnt=None,
     ):
         if apply and journal is None:
             raise ValueError("apply needs a journal")
@@ -101,6 +104,7 @@ cdef class Loop(Source):
             )
         self.prepare(plan, root, "apply" if apply else "shadow")
         self._highest = highest
+        self.adapt(highest, learnt)
         self._apply = apply
         self._journal = journal
         self._rescan_ns = now_ns() + RESCAN_NS
@@ -228,7 +232,7 @@ cdef class Loop(Source):
         -------------
         None. Allocates; a `Server` says when it is needed.
         """
-        said = self.trial_news()
+        said = self.own_news()
         if now_ns() >= self._rescan_ns:
             self._rescan_ns = now_ns() + RESCAN_NS
             if self.rescan():
@@ -320,4 +324,5 @@ cdef class Loop(Source):
         self.closed = True
         self._view = None
         self.attrs.close()
-        return self._journal.restore() if self._journal is not None else []
+        said = self.adaptation.close() if self.adaptation is not None else []
+        return said + self._journal.restore() if self._journal is not None else []

@@ -86,9 +86,17 @@ class Trial(Struct, forbid_unknown_fields=True):
 
     confidence: Annotated[float, Meta(ge=0.5, le=0.9999)] = 0.95
     min_decisions: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
-    min_scores: Annotated[int, Meta(ge=2, le=1_000_000)] = 20
+    min_scores: Annotated[int, Meta(ge=2, le=1_000_000)] = 30
     period_s: Annotated[float, Meta(ge=0.001, le=86_400.0)] = 10.0
     washout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.2
+
+
+class Learn(Struct, forbid_unknown_fields=True):
+    """Scores correct the model while it runs; see `pymlk.learn`."""
+
+    epsilon: Annotated[float, Meta(ge=0.0, le=0.5)] = 0.05
+    every: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 256
+    memory: Literal[64, 256, 1024, 4096, 16384] = 1024
 
 
 class Policy(Struct, forbid_unknown_fields=True):
@@ -107,6 +115,7 @@ class Policy(Struct, forbid_unknown_fields=True):
     objective: Objective | None = None
     guard: Guard = msgspec.field(default_factory=Guard)
     trial: Trial = msgspec.field(default_factory=Trial)
+    learn: Learn | None = None
 
 
 def _shipped() -> str:

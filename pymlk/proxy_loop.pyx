@@ -30,6 +30,7 @@ cdef enum:
     VALID_BYTES = 8
     KNOBS = 8
     # enum mlk_outcome and enum mlk_arm of <linux/mlk.h>
+    OUTCOME_SEQ = 0
     OUTCOME_ARM = 1
     OUTCOME_SCORE = 3
     OUTCOME_APPLIED = 4
@@ -109,7 +110,7 @@ cdef class _Link(Stream):
     cdef void _outcome(self) noexcept nogil:  # hot
         """A score that the kernel's client gave, by whose values it was."""
         cdef int64_t arm = self.slot.value[OUTCOME_ARM]
-        if self.trial is None or self.slot.n < OUTCOME_APPLIED:
+        if self.trial is None or self.slot.n <= <uint64_t>(OUTCOME_APPLIED + self.knob):
             return
         # what had no usable answer counts for neither side
         if arm == ARM_DEFAULT or arm == ARM_MODEL:
@@ -117,6 +118,14 @@ cdef class _Link(Stream):
                 MODEL if arm == ARM_MODEL else DEFAULT,
                 <double>self.slot.value[OUTCOME_SCORE],
                 <int64_t>self.slot.time_ns,
+            )
+        if self.tutor is not None:
+            self.tutor.outcome(
+                self,
+                <uint64_t>self.slot.value[OUTCOME_SEQ],
+                MODEL if arm == ARM_MODEL else DEFAULT if arm == ARM_DEFAULT else -1,
+                self.slot.value[OUTCOME_APPLIED + self.knob],
+                <double>self.slot.value[OUTCOME_SCORE],
             )
 
     cdef void answer(self, int64_t start) noexcept nogil:  # hot
@@ -185,6 +194,8 @@ cdef class ProxyLoop(Source):
     highest : str or None
         Instead of a mode: start with ``learning``, and let the measured gain lead up to
         this one.
+    learnt : str or None
+        Where a policy that learns keeps it; None takes the system's folder.
 
     Attributes
     ----------
@@ -211,13 +222,22 @@ cdef class ProxyLoop(Source):
     cdef int64_t _rescan_ns
     cdef readonly uint64_t decisions
 
-    def __init__(self, dict plan, *, str root="/", str mode="shadow", highest=None):
+    def __init__(
+        self,
+        dict plan,
+        *,
+        str root="/",
+        str mode="shadow",
+        highest=None,
+        learnt=None,
+    ):
         if mode not in MODES:
             raise ValueError(f"mode {mode!r} found, one of {MODES} expected")
         if highest is not None:
             mode = "learning"
         self.prepare(plan, root, mode)
         self._highest = highest
+        self.adapt(highest, learnt)
         self._rescan_ns = now_ns() + RESCAN_NS
         try:
             self.rescan()
@@ -355,6 +375,8 @@ cdef class ProxyLoop(Source):
                     link.count()
                     if link.trial is not None:
                         link.trial.decided(link.sane and link.failed == 0, now)
+                    if link.tutor is not None:
+                        link.tutor.remember(link)
                     link.turned = True
                 elif link.owner and now - link.beat_ns >= link.beat_interval_ns:
                     link.beat(now)
@@ -400,7 +422,7 @@ cdef class ProxyLoop(Source):
         cdef _Link link
         said = []
         self._follow_evidence()
-        said += self.trial_news()
+        said += self.own_news()
         self._look_ns = now_ns() + SECOND
         if self._look_ns > self._rescan_ns:
             self._rescan_ns = self._look_ns + RESCAN_NS
@@ -482,4 +504,6 @@ cdef class ProxyLoop(Source):
                     said.append(str(error))
             link.proxy.close()
         self.streams.clear()
+        if self.adaptation is not None:
+            said += self.adaptation.close()
         return said

@@ -32,12 +32,14 @@ cdef class Source:
     cdef str root
     cdef int64_t interval_ns
     cdef Latency snapshot_time
+    cdef readonly object adaptation  # pymlk.adapt.Adaptation, or None
 
     cdef prepare(self, dict plan, str root, str mode)
+    cdef adapt(self, highest, folder)
     # Do what is to be done and move due_ns on. True: somebody should look.
     cdef bint turn(self, int64_t now) except -1
     cdef list descriptors(self)
-    cdef list trial_news(self)
+    cdef list own_news(self)
     cdef str mode_of(self, Stream stream)
     cdef replace(self, list streams)
 

@@ -3,6 +3,7 @@ from typing import Any
 
 from typing_extensions import disjoint_base
 
+from .adapt import Adaptation
 from .engine import Model
 from .stream import Decision, Latency
 
@@ -20,6 +21,8 @@ class Source:
     def model(self) -> Model: ...
     @property
     def latencies(self) -> tuple[Latency, ...]: ...
+    @property
+    def adaptation(self) -> Adaptation | None: ...
     @property
     def devices(self) -> tuple[str, ...]: ...
     def decision(self, i: int) -> Decision: ...

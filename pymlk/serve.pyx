@@ -68,6 +68,8 @@ cdef class Source:
         The policy's model.
     latencies : tuple of Latency
         Of the `STAGES`.
+    adaptation : Adaptation or None
+        What it learns.
 
     Thread safety
     -------------
@@ -88,6 +90,14 @@ cdef class Source:
         self.snapshot_time = self.latencies[0]
         self.model = _Model(Program(plan["program"]))
 
+    cdef adapt(self, highest, folder):
+        """Learn, if the policy wants that and something is measured."""
+        if highest is None or self.plan["learn"] is None:
+            return
+        from .adapt import Adaptation
+
+        self.adaptation = Adaptation(self.plan, self.model, folder)
+
     cdef bint turn(self, int64_t now) except -1:
         raise NotImplementedError
 
@@ -98,14 +108,16 @@ cdef class Source:
     cdef str mode_of(self, Stream stream):
         raise NotImplementedError
 
-    cdef list trial_news(self):
-        """Modes that the evidence changed, for people."""
+    cdef list own_news(self):
+        """Modes and versions that the scores changed, for people."""
         cdef Stream stream
         said = []
         for stream in self.streams:
             found = stream.trial and stream.trial.take_news()
             if found:
                 said.append(f"{stream.device}: mode {found[0]} ({found[1]})")
+        if self.adaptation is not None:
+            said += self.adaptation.look()
         return said
 
     cdef replace(self, list streams):
@@ -113,9 +125,11 @@ cdef class Source:
         cdef Stream stream
         known = {**self.retired, **{s.device: s for s in self.streams}}
         for stream in streams:
-            old = known.pop(stream.device, stream)
-            if old is not stream:
+            old = known.pop(stream.device, None)
+            if old is not None:
                 stream.inherit(old)
+            elif self.adaptation is not None:
+                self.adaptation.join(stream)
         self.retired = known
         self.streams = streams
 

@@ -36,6 +36,26 @@ cdef class Latency:
     cdef void add(self, int64_t nanoseconds) noexcept nogil
 
 
+cdef class Stream
+
+
+cdef class Tutor:
+    # What a stream that learns does more; see pymlk.adapt.
+
+    # Runs the model, whose inputs are filled.
+    cdef void infer(self, Stream stream) noexcept nogil
+    # The place to recommend, where the model would choose that one.
+    cdef int choose(self, Stream stream, int choice) noexcept nogil
+    # A decision is done; it is told once more when its score is known.
+    cdef void remember(self, Stream stream) noexcept nogil
+    cdef void done(self, Stream stream, const Snapshot *s) noexcept nogil
+    cdef void period(self, int arm, double score) noexcept nogil
+    # arm is -1 if it was neither's.
+    cdef void outcome(
+        self, Stream stream, uint64_t seq, int arm, int64_t value, double score
+    ) noexcept nogil
+
+
 cdef class Stream:
     cdef readonly str device
     cdef readonly Features features
@@ -48,6 +68,7 @@ cdef class Stream:
     # whose turn it is: DEFAULT or MODEL of pymlk.evidence
     cdef int arm
     cdef readonly Trial trial  # None: nothing is measured
+    cdef Tutor tutor  # None: nothing is learnt
     cdef bint takes_turns  # the trial says whose turn it is
     # the last decision
     cdef Verdict verdict

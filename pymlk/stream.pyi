@@ -50,6 +50,9 @@ class Decision:
     def to_dict(self) -> dict[str, Any]: ...
 
 @disjoint_base
+class Tutor: ...
+
+@disjoint_base
 class Stream:
     @property
     def device(self) -> str: ...

@@ -141,6 +141,35 @@ class Decision:
         return {name: getattr(self, name) for name in sorted(self.__slots__)}
 
 
+cdef class Tutor:
+    """What a stream that learns does more; `pymlk.adapt` has it.
+
+    Thread safety
+    -------------
+    None; the loop's thread only.
+    """
+
+    cdef void infer(self, Stream stream) noexcept nogil:  # hot
+        stream._model.run()
+
+    cdef int choose(self, Stream stream, int choice) noexcept nogil:  # hot
+        return choice
+
+    cdef void remember(self, Stream stream) noexcept nogil:  # hot
+        pass
+
+    cdef void done(self, Stream stream, const Snapshot *s) noexcept nogil:  # hot
+        pass
+
+    cdef void period(self, int arm, double score) noexcept nogil:  # hot
+        pass
+
+    cdef void outcome(
+        self, Stream stream, uint64_t seq, int arm, int64_t value, double score
+    ) noexcept nogil:  # hot
+        pass
+
+
 cdef class Stream:
     """One device: its places in a row, its features, its guard, its last decision.
 
@@ -198,7 +227,7 @@ cdef class Stream:
 
     cdef inherit(self, Stream old):
         """Go on with the totals of the same device under an earlier stream."""
-        self.trial = old.trial
+        self.trial, self.tutor = old.trial, old.tutor
         self.counts = old.counts
         self.objective_sum, self.measured = old.objective_sum, old.measured
         self.changed_to = old.changed_to
@@ -271,7 +300,13 @@ cdef class Stream:
             )
         if self.objective_known and self.verdict.reason != IDLE:
             before = s.time_ns - <int64_t>(s.seconds * 1e9)
-            self.trial.effect(before, s.time_ns, self.objective_rate * s.seconds)
+            if (
+                self.trial.effect(before, s.time_ns, self.objective_rate * s.seconds)
+                and self.tutor is not None
+            ):
+                self.tutor.period(self.trial.arm(), self.trial.score())
+        if self.tutor is not None:
+            self.tutor.done(self, s)
 
     cdef bint is_news(self) noexcept nogil:  # hot
         """Should somebody be told?"""
@@ -298,12 +333,18 @@ cdef class Stream:
     cdef void _infer(self) noexcept nogil:  # hot
         cdef int i
         cdef int best = 0
-        self._model.run()
+        if self.tutor is None:
+            self._model.run()
+        else:
+            self.tutor.infer(self)
         for i in range(1, self.guard.n):
             if self._out[i] > self._out[best]:
                 best = i
         self.choice = best
+        # what is explored is as good as the model's own choice to the guard
         self.confidence = (self._out[best] - self._out_zero) * self._out_scale
+        if self.tutor is not None:
+            self.choice = self.tutor.choose(self, best)
         self.asked = True
 
     cdef bint _is_idle(self, const Snapshot *s) noexcept nogil:  # hot
