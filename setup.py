@@ -56,6 +56,7 @@ PARTS = {
             "pymlk.serve",
             "pymlk.service",
             "pymlk.stream",
+            "pymlk.trial",
         ],
         ["msgspec"],
     ),

@@ -9,6 +9,7 @@ error, OSError is raised.
 from __future__ import annotations
 
 import errno
+import fcntl
 import mmap
 import os
 import random
@@ -253,8 +254,6 @@ class Model:
             self._map, 0, *header, len(self.features), len(self.knobs), 0, 0, 0
         )
         # from now on nobody else can write to it or take pages away
-        import fcntl
-
         fcntl.fcntl(self.memory, *_F_SEALS)
         self._ring = RingWriter(self._map)
 

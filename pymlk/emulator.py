@@ -44,7 +44,6 @@ _ASKED = struct.Struct("<II")
 _INFO = struct.Struct("<HH9I4QI5I32s32s")
 _RECOMMENDATION_BYTES = 96
 _MESSAGE_BYTES = 1 << 16
-_PAGE = 4096
 
 
 class _Reader:
@@ -53,7 +52,7 @@ class _Reader:
     def __init__(self, talk: socket.socket, model: Model) -> None:
         self.talk = talk
         self.model = model
-        self.bell: socket.socket | None = None
+        self.bell = -1
         self.writable = False
         self.image = b""
         credentials = talk.getsockopt(
@@ -62,21 +61,18 @@ class _Reader:
         (self.pid, _, _) = struct.unpack("3i", credentials)
 
     def ring(self) -> None:
-        """Tell that there is a record; one that was not heard yet will do."""
-        if self.bell:
-            with contextlib.suppress(OSError):
-                self.bell.send(b"\1", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        """Tell that there is a record, or that there will be none any more."""
+        if self.bell >= 0:
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_write(self.bell, 1)
 
     def close(self) -> None:
-        """No more."""
+        """No more: who waits finds out."""
         self.talk.close()
-        self.mute()
-
-    def mute(self) -> None:
-        """There will be no more records: who waits for one finds out."""
-        if self.bell:
-            self.bell.close()
-        self.bell = None
+        self.ring()
+        if self.bell >= 0:
+            os.close(self.bell)
+        self.bell = -1
 
 
 class _Entry:
@@ -182,7 +178,7 @@ class Emulator:
         self._selector = selectors.DefaultSelector()
         self._wake, self._woken = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ, self._wake_up)
-        self._end = False
+        self._end = self._roused = False
         self._thread = threading.Thread(
             target=self._serve, name="mlk-emulator", daemon=True
         )
@@ -302,7 +298,7 @@ class Emulator:
             for entry in list(self._entries.values()):
                 entry.model.unregister()
             self._end = True
-            self._wake.send(b"\1")
+            self._rouse()
         if threading.current_thread() is not self._thread:
             self._thread.join()
         if self._temporary:
@@ -325,15 +321,22 @@ class Emulator:
 
     def _watch(self, source: socket.socket, act: Callable[[], None]) -> None:
         self._selector.register(source, selectors.EVENT_READ, act)
-        self._wake.send(b"\1")
+        self._rouse()
 
     def _forget(self, source: socket.socket) -> None:
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(source)
         source.close()
 
+    def _rouse(self) -> None:
+        """Let the thread look anew at what it waits for."""
+        if not self._roused and threading.current_thread() is not self._thread:
+            self._roused = True
+            self._wake.send(b"\1")
+
     def _wake_up(self) -> None:
-        self._woken.recv(4096)
+        self._woken.recv(1)
+        self._roused = False
 
     def _changed(self, model: Model, is_record: bool) -> None:
         """A model tells that its files are out of date, or of a record."""
@@ -350,14 +353,13 @@ class Emulator:
             return
         for name, text in model.texts():
             entry.write(name, text)
-        if threading.current_thread() is not self._thread:
-            # deadlines may have moved
-            self._wake.send(b"\1")
+        # deadlines may have moved
+        self._rouse()
 
     def _gone(self, entry: _Entry) -> None:
         self._remove(entry)
-        for reader in entry.readers:
-            reader.mute()
+        for reader in list(entry.readers):
+            self._leave(entry, reader)
         del self._entries[entry.model.name]
 
     def _serve(self) -> None:
@@ -369,7 +371,7 @@ class Emulator:
             for key, _ in self._selector.select(timeout):
                 with self._lock:
                     # an event before may have closed it
-                    if key.fileobj in self._selector.get_map():
+                    if self._selector.get_map().get(key.fd) is key:
                         key.data()
         for key in list(self._selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]
@@ -413,12 +415,9 @@ class Emulator:
             socket.send_fds(reader.talk, [answer], fds, socket.MSG_NOSIGNAL)
         except OSError:
             self._leave(entry, reader)
-        for fd in fds[1:]:
-            # the first one is the model's own
-            os.close(fd)
 
     def _leave(self, entry: _Entry, reader: _Reader) -> None:
-        """The descriptor was closed, or its process is dead."""
+        """The descriptor was closed, its process is dead, or the model is gone."""
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(reader.talk)
         if reader in entry.readers:
@@ -466,11 +465,11 @@ class Emulator:
             raise OSError(errno.EPERM, "not the owner")
 
     def _open(self, reader: _Reader, writable: int, fds: list[int]) -> None:
-        if reader.bell:
+        if reader.bell >= 0:
             raise OSError(errno.EBUSY, "it is open")
         reader.writable = bool(writable)
-        reader.bell, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        fds += [reader.model.memory, theirs.detach()]
+        reader.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        fds += [reader.model.memory, reader.bell]
         if reader.model.head:
             reader.ring()
 

@@ -21,6 +21,7 @@ REASON_NAMES = (
     "rate-limit",
     "hands-off",
     "refused",
+    "holdout",
 )
 REASON_TEXTS = (
     "the knob was changed",
@@ -35,6 +36,7 @@ REASON_TEXTS = (
     "changed too short a time ago",
     "somebody else changed the knob: left alone",
     "the kernel refused the value",
+    "the default's turn: the knob has the value that it had",
 )
 
 
@@ -152,6 +154,8 @@ cdef class Guard:
         """
         if self._started and self._apply and current != self._expected:
             self.hands_off = True
+        if not self._started:
+            self._original = current
         self._started = True
         self._expected = current
         return self.hands_off
@@ -188,6 +192,11 @@ cdef class Guard:
         else:
             verdict.reason = APPLIED if self._apply else SHADOW
             verdict.target = self._values[place + step]
+
+    cdef void hold_out(self, Verdict *verdict) noexcept nogil:  # hot
+        """It is the default's turn: the verdict is the value that the knob had."""
+        verdict.reason = HOLDOUT
+        verdict.target = self._original
 
     cdef void changed(self, int64_t value, int64_t now_ns) noexcept nogil:  # hot
         """Note a change of our own."""

@@ -12,7 +12,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from .attrs cimport AttrSet
-from .guard cimport APPLIED, REFUSED, Guard
+from .guard cimport REFUSED, Guard
 from .serve cimport Source
 from .stream cimport Snapshot, Stream, now_ns
 
@@ -21,6 +21,7 @@ from .devices import find_devices
 from .errors import PolicyError
 from .features import Features
 from .guard import Guard as _Guard
+from .trial import Trial
 
 
 cdef class _Device(Stream):
@@ -48,6 +49,10 @@ cdef class Loop(Source):
     journal : Journal or None
         Where originals are noted before a knob is first changed; needed to apply.
 
+    highest : str or None
+        With `apply`: the last mode to which the measured gain may lead. None follows
+        the model always, and measures nothing.
+
     Attributes
     ----------
     attrs : AttrSet
@@ -69,6 +74,7 @@ cdef class Loop(Source):
 
     cdef readonly AttrSet attrs
     cdef bint _apply
+    cdef object _highest
     cdef object _journal
     cdef object _view
     cdef int64_t _rescan_ns
@@ -77,10 +83,24 @@ cdef class Loop(Source):
     cdef uint8_t *_valid_before
     cdef int64_t _time_before
 
-    def __init__(self, dict plan, *, str root="/", bint apply=False, journal=None):
+    def __init__(
+        self,
+        dict plan,
+        *,
+        str root="/",
+        bint apply=False,
+        journal=None,
+        highest=None,
+    ):
         if apply and journal is None:
             raise ValueError("apply needs a journal")
+        if highest is not None and plan["objective"] is None:
+            raise PolicyError(
+                f"{plan['file']}: objective: missing, so nothing can be measured: set "
+                "it, or follow the model always"
+            )
         self.prepare(plan, root, "apply" if apply else "shadow")
+        self._highest = highest
         self._apply = apply
         self._journal = journal
         self._rescan_ns = now_ns() + RESCAN_NS
@@ -145,6 +165,9 @@ cdef class Loop(Source):
         cdef _Device stream = _Device(
             name, features, guard, self.model, self.latencies
         )
+        if self._highest is not None:
+            stream.trial = Trial(plan, self._highest)
+            stream.takes_turns = True
         stream.knob = place(plan["knob"]["path"])[0]
         stream.watch_fields(plan, fields)
         return stream
@@ -181,12 +204,12 @@ cdef class Loop(Source):
         if self.watching or now >= self._rescan_ns:
             return True
         for stream in self.streams:
-            if stream.changed:
+            if stream.is_news():
                 return True
         return False
 
     cdef str mode_of(self, Stream stream):
-        return self.mode
+        return self.mode if stream.trial is None else stream.trial.ladder.mode
 
     def look(self):
         """Look for devices that came or went, if it is time to.
@@ -205,12 +228,12 @@ cdef class Loop(Source):
         -------------
         None. Allocates; a `Server` says when it is needed.
         """
-        if now_ns() < self._rescan_ns:
-            return []
-        self._rescan_ns = now_ns() + RESCAN_NS
-        if not self.rescan():
-            return []
-        return [f"devices are now: {' '.join(self.devices)}"]
+        said = self.trial_news()
+        if now_ns() >= self._rescan_ns:
+            self._rescan_ns = now_ns() + RESCAN_NS
+            if self.rescan():
+                said.append(f"devices are now: {' '.join(self.devices)}")
+        return said
 
     def step(self):
         """Take a snapshot and decide on every device.
@@ -243,8 +266,9 @@ cdef class Loop(Source):
                 attrs._row[stream.knob],
                 (attrs._valid[stream.knob >> 3] >> (stream.knob & 7)) & 1,
             )
-            if stream.verdict.reason == APPLIED:
+            if stream.wants_change():
                 self._change(stream)
+            stream.measure(&snapshot)
             stream.count()
         memcpy(self._before, attrs._row, attrs.n * sizeof(int64_t))
         memcpy(self._valid_before, attrs._valid, (attrs.n + 7) // 8)

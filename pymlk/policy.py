@@ -81,6 +81,16 @@ class Guard(Struct, forbid_unknown_fields=True):
     min_activity: Activity | None = None
 
 
+class Trial(Struct, forbid_unknown_fields=True):
+    """How the model is measured against the default; see `pymlk.evidence`."""
+
+    confidence: Annotated[float, Meta(ge=0.5, le=0.9999)] = 0.95
+    min_decisions: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+    min_scores: Annotated[int, Meta(ge=2, le=1_000_000)] = 20
+    period_s: Annotated[float, Meta(ge=0.001, le=86_400.0)] = 10.0
+    washout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.2
+
+
 class Policy(Struct, forbid_unknown_fields=True):
     """One policy file."""
 
@@ -96,6 +106,7 @@ class Policy(Struct, forbid_unknown_fields=True):
     interval_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 1000
     objective: Objective | None = None
     guard: Guard = msgspec.field(default_factory=Guard)
+    trial: Trial = msgspec.field(default_factory=Trial)
 
 
 def _shipped() -> str:

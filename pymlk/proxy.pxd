@@ -33,7 +33,6 @@ cdef struct Slot:
 
 cdef class Dataset:
     cdef mlk_ring *_ring
-    cdef Py_ssize_t _exports
     cdef Py_ssize_t _shape[2]
     cdef Py_ssize_t _strides[2]
     # Both stay the same.

@@ -47,6 +47,14 @@ __all__ = [
     "emulate",
 ]
 
+cdef extern from *:
+    """
+    /* Runs seldom, and boards are small; proxy_ring.h asks for speed itself. */
+    #if defined(__GNUC__) && !defined(__clang__)
+    #pragma GCC optimize("Os")
+    #endif
+    """
+
 cdef extern from "proxy_ring.h" nogil:
     struct mlk_slot:
         pass
@@ -509,6 +517,11 @@ cdef class Dataset:
         ------
         ProxyError
             As of the class; or the file cannot be opened.
+
+        Notes
+        -----
+        When the model goes the kernel takes these pages away, and who reads them then
+        is ended by SIGBUS. A dataset of a `Proxy` stays readable.
 
         Thread safety
         -------------
@@ -1110,8 +1123,8 @@ cdef class Proxy:
         Raises
         ------
         ProxyError
-            It was refused; the text says why. The one before stays, and the mode
-            becomes emergency.
+            It was refused; the text says why. The one before stays; if it was an image
+            at all and not too large, the mode becomes emergency.
 
         Thread safety
         -------------
@@ -1123,8 +1136,10 @@ cdef class Proxy:
         cdef uint32_t op = MLK_ASK_LOAD if self._owner else MLK_ASK_PROGRAM
         cdef int err = 0
         self._check()
-        if size >= 1 << 31:
-            raise ValueError(f"an image of {size} bytes found, less than 2^31 expected")
+        if (size < 48 or data[:4] != b"MLKI"
+                or int.from_bytes(data[8:12], "little") != size):
+            raise ProxyError(_errno.EBADMSG, f"{size} bytes found, a whole image of "
+                             "pymlk.image.make_image expected", self._device)
         if self._owner or self._channel.emulated:
             with nogil:
                 err = mlk_channel_load(self._channel, op, start, size)
@@ -1262,6 +1277,8 @@ cdef class Proxy:
         cdef size_t size = len(data)
         path = self._path(name)
         self._check()
+        if not size:
+            raise ProxyError(EINVAL, "nothing found, a value expected", path)
         if self._channel.emulated:
             with nogil:
                 err = mlk_channel_attribute(self._channel, name_start, start, size)
@@ -1338,11 +1355,17 @@ cdef class Proxy:
     def close(self):
         """Close the device; who is the owner stops to be it. May be called again.
 
+        The dataset stays mapped for as long as it is used.
+
         Thread safety
         -------------
         Not while another thread is in a call.
         """
-        self._owner = False
+        if self._owner:
+            # the kernel sees the end of a descriptor only when its map goes, too
+            self._owner = False
+            with nogil:
+                mlk_channel_number(self._channel, MLK_ASK_OWNER, 0)
         mlk_channel_close(self._channel)
 
     def __enter__(self):

@@ -248,43 +248,54 @@ static int64_t mlk_now(void)
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Whatever was rung so far; the head is looked at afterwards. */
-static int mlk_bell_clear(int bell)
+/* Who only looks at edges never has to clear it, so it is a counter. */
+static void mlk_bell_clear(int bell)
 {
-	char rung[256];
-	ssize_t got;
+	uint64_t rung;
 
-	do {
-		got = recv(bell, rung, sizeof(rung), MSG_DONTWAIT);
-	} while (got == sizeof(rung) || (got < 0 && errno == EINTR));
-	return got ? 0 : -ENODEV;
+	while (read(bell, &rung, sizeof(rung)) < 0 && errno == EINTR)
+		;
+}
+
+/* Has the emulator closed, or ended? Then the bell stays rung. */
+static int mlk_bell_gone(const struct mlk_channel *c)
+{
+	uint64_t rung = 1;
+	char answer;
+
+	if (recv(c->fd, &answer, 1, MSG_PEEK | MSG_DONTWAIT))
+		return 0;
+	while (write(c->bell, &rung, sizeof(rung)) < 0 && errno == EINTR)
+		;
+	return 1;
 }
 
 static int mlk_bell_wait(const struct mlk_channel *c,
 			 const struct mlk_ring *ring, uint64_t seq,
 			 int64_t timeout)
 {
-	struct pollfd bell = { .fd = c->bell, .events = POLLIN };
+	struct pollfd fds[2] = { { .fd = c->bell, .events = POLLIN },
+				 { .fd = c->fd, .events = POLLRDHUP } };
 	int64_t left = timeout, end = 0;
 	struct timespec time;
-	int err;
 
 	if (timeout > 0)
 		end = mlk_now() +
 		      (timeout < INT64_MAX / 2 ? timeout : INT64_MAX / 2);
 	for (;;) {
-		err = mlk_bell_clear(c->bell);
+		/* in this order: what is rung after it finds the bell cleared */
+		mlk_bell_clear(c->bell);
 		if (mlk_ring_head(ring) > seq)
 			return 0;
-		if (err)
-			return err;
+		if (mlk_bell_gone(c))
+			return -ENODEV;
 		if (end)
 			left = end - mlk_now();
 		if (timeout >= 0 && left <= 0)
 			return -ETIMEDOUT;
 		time.tv_sec = left / 1000000000;
 		time.tv_nsec = left % 1000000000;
-		if (ppoll(&bell, 1, timeout < 0 ? NULL : &time, NULL) < 0)
+		if (ppoll(fds, 2, timeout < 0 ? NULL : &time, NULL) < 0)
 			return -errno;
 	}
 }

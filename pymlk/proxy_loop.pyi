@@ -12,7 +12,12 @@ class ProxyLoop(Source):
     @property
     def decisions(self) -> int: ...
     def __init__(
-        self, plan: dict[str, Any], *, root: str = "/", mode: str = "shadow"
+        self,
+        plan: dict[str, Any],
+        *,
+        root: str = "/",
+        mode: str = "shadow",
+        highest: str | None = None,
     ) -> None: ...
     def rescan(self) -> bool: ...
     def step(self) -> int: ...

@@ -12,6 +12,7 @@ import fnmatch
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from .evidence cimport DEFAULT, MODEL
 from .guard cimport APPLIED, REFUSED, SAME
 from .proxy cimport OUTCOME, SAMPLE, Proxy, Slot
 from .serve cimport Source
@@ -22,11 +23,18 @@ from .features import Features
 from .guard import Guard as _Guard
 from .proxy import Proxy as _Proxy
 from .proxy import discover
+from .trial import Trial
 
 cdef enum:
     VALUES = 64  # of a row, at most
     VALID_BYTES = 8
     KNOBS = 8
+    # enum mlk_outcome and enum mlk_arm of <linux/mlk.h>
+    OUTCOME_ARM = 1
+    OUTCOME_SCORE = 3
+    OUTCOME_APPLIED = 4
+    ARM_DEFAULT = 1
+    ARM_MODEL = 2
     # Taken in one turn: a flood of records must not starve the other loops.
     RECORDS = 4096
 
@@ -99,7 +107,17 @@ cdef class _Link(Stream):
         self.fresh = True
 
     cdef void _outcome(self) noexcept nogil:  # hot
-        pass
+        """A score that the kernel's client gave, by whose values it was."""
+        cdef int64_t arm = self.slot.value[OUTCOME_ARM]
+        if self.trial is None or self.slot.n < OUTCOME_APPLIED:
+            return
+        # what had no usable answer counts for neither side
+        if arm == ARM_DEFAULT or arm == ARM_MODEL:
+            self.trial.scored(
+                MODEL if arm == ARM_MODEL else DEFAULT,
+                <double>self.slot.value[OUTCOME_SCORE],
+                <int64_t>self.slot.time_ns,
+            )
 
     cdef void answer(self, int64_t start) noexcept nogil:  # hot
         """Decide on the newest sample, and tell the kernel."""
@@ -164,6 +182,9 @@ cdef class ProxyLoop(Source):
     mode : str
         ``shadow`` only reads; the others own each model and set its mode, so that the
         kernel applies (but in ``learning``) what is recommended.
+    highest : str or None
+        Instead of a mode: start with ``learning``, and let the measured gain lead up to
+        this one.
 
     Attributes
     ----------
@@ -185,14 +206,18 @@ cdef class ProxyLoop(Source):
     None; the server's thread only.
     """
 
+    cdef object _highest
     cdef int64_t _look_ns
     cdef int64_t _rescan_ns
     cdef readonly uint64_t decisions
 
-    def __init__(self, dict plan, *, str root="/", str mode="shadow"):
+    def __init__(self, dict plan, *, str root="/", str mode="shadow", highest=None):
         if mode not in MODES:
             raise ValueError(f"mode {mode!r} found, one of {MODES} expected")
+        if highest is not None:
+            mode = "learning"
         self.prepare(plan, root, mode)
+        self._highest = highest
         self._rescan_ns = now_ns() + RESCAN_NS
         try:
             self.rescan()
@@ -270,6 +295,8 @@ cdef class ProxyLoop(Source):
         guard = _Guard.of_policy(plan, self.mode != "shadow")
         link = _Link(name, features, guard, self.model, self.latencies)
         link.watch_fields(plan, fields)
+        if self._highest is not None:
+            link.trial = Trial(plan, self._highest)
         link.proxy = proxy
         link.n = len(proxy.features)
         link.knob = knobs[wanted]
@@ -326,12 +353,14 @@ cdef class ProxyLoop(Source):
                 if link.fresh and now - link.decided_ns >= self.interval_ns:
                     link.answer(now)
                     link.count()
+                    if link.trial is not None:
+                        link.trial.decided(link.sane and link.failed == 0, now)
                     link.turned = True
                 elif link.owner and now - link.beat_ns >= link.beat_interval_ns:
                     link.beat(now)
             self.ready = self.ready or more
             self.decisions += link.turned
-            if link.failed or (link.turned and (self.watching or link.changed)):
+            if link.failed or link.is_news() or (link.turned and self.watching):
                 told = True
             self.due_ns = min(self.due_ns, link.due(self.interval_ns))
         return told or now >= self._look_ns
@@ -370,6 +399,8 @@ cdef class ProxyLoop(Source):
         """
         cdef _Link link
         said = []
+        self._follow_evidence()
+        said += self.trial_news()
         self._look_ns = now_ns() + SECOND
         if self._look_ns > self._rescan_ns:
             self._rescan_ns = self._look_ns + RESCAN_NS
@@ -380,6 +411,17 @@ cdef class ProxyLoop(Source):
             except ProxyError as error:
                 self._drop(link, said, error)
         return said
+
+    cdef _follow_evidence(self):
+        """Set the modes that trials have come to; one that was taken away stays so."""
+        cdef _Link link
+        for link in self.streams:
+            if link.trial is not None and link.trial.news and link.mode != "emergency":
+                try:
+                    self._set_mode(link, link.trial.ladder.mode)
+                except ProxyError as error:
+                    # `_look_at` finds out what that means
+                    link.failed = error.errno
 
     cdef _find(self, list said):
         """Take models that came; one that cannot be had is tried again later."""
@@ -402,6 +444,8 @@ cdef class ProxyLoop(Source):
                 f"(reason: {info['reason']})"
             )
             link.mode = info["mode"]
+            if link.trial is not None:
+                link.trial.ladder.demote()
         if link.mode == "emergency" and info["reason"] in _PASSING and not link.paused:
             self._set_mode(link, self.mode)
             said.append(f"{link.device}: mode {self.mode} again")

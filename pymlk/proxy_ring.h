@@ -14,6 +14,12 @@
 
 #include <linux/mlk.h>
 
+/* proxy.pyx is compiled for size; what is in here runs for every record. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC optimize("O2")
+#endif
+
 /* outcomes are smaller than the largest sample */
 #define MLK_RING_VALUES MLK_MAX_FEATURES
 #define MLK_RING_RECORDS (1u << 20)
@@ -231,5 +237,9 @@ static inline uint64_t mlk_ring_time(const struct mlk_ring *ring, uint64_t seq)
 
 	return seq && mlk_ring_load(&record->seq) == seq ? record->time_ns : 0;
 }
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC pop_options
+#endif
 
 #endif /* PYMLK_PROXY_RING_H */

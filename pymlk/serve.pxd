@@ -37,6 +37,7 @@ cdef class Source:
     # Do what is to be done and move due_ns on. True: somebody should look.
     cdef bint turn(self, int64_t now) except -1
     cdef list descriptors(self)
+    cdef list trial_news(self)
     cdef str mode_of(self, Stream stream)
     cdef replace(self, list streams)
 

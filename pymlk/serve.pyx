@@ -98,6 +98,16 @@ cdef class Source:
     cdef str mode_of(self, Stream stream):
         raise NotImplementedError
 
+    cdef list trial_news(self):
+        """Modes that the evidence changed, for people."""
+        cdef Stream stream
+        said = []
+        for stream in self.streams:
+            found = stream.trial and stream.trial.take_news()
+            if found:
+                said.append(f"{stream.device}: mode {found[0]} ({found[1]})")
+        return said
+
     cdef replace(self, list streams):
         """Go on with these; totals of a device go on where they were."""
         cdef Stream stream

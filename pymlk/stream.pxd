@@ -6,6 +6,7 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
 from .engine cimport Model
 from .features cimport Features
 from .guard cimport REASONS, Guard, Verdict
+from .trial cimport Trial
 
 
 cdef enum:
@@ -44,11 +45,16 @@ cdef class Stream:
     cdef double least_rate
     cdef Py_ssize_t objective
     cdef double objective_scale
+    # whose turn it is: DEFAULT or MODEL of pymlk.evidence
+    cdef int arm
+    cdef readonly Trial trial  # None: nothing is measured
+    cdef bint takes_turns  # the trial says whose turn it is
     # the last decision
     cdef Verdict verdict
     cdef uint64_t seq
     cdef int64_t time_ns
     cdef bint asked
+    cdef bint sane  # the model was asked, and in time
     cdef int choice
     cdef double confidence
     cdef bint knob_known
@@ -80,7 +86,10 @@ cdef class Stream:
     cdef void decide(
         self, const Snapshot *s, int64_t current, bint knob_known
     ) noexcept nogil
+    cdef bint wants_change(self) noexcept nogil
+    cdef void measure(self, const Snapshot *s) noexcept nogil
     cdef void count(self) noexcept nogil
+    cdef bint is_news(self) noexcept nogil
     cdef void _infer(self) noexcept nogil
     cdef bint _is_idle(self, const Snapshot *s) noexcept nogil
     cdef void _measure_objective(self, const Snapshot *s) noexcept nogil

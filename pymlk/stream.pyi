@@ -6,6 +6,7 @@ from typing_extensions import disjoint_base
 from .engine import Model
 from .features import Features
 from .guard import Guard
+from .trial import Trial
 
 STAGES: tuple[str, ...]
 
@@ -64,6 +65,8 @@ class Stream:
         model: Model,
         latencies: tuple[Latency, ...],
     ) -> None: ...
+    @property
+    def trial(self) -> Trial | None: ...
     @property
     def fresh(self) -> bool: ...
     @property

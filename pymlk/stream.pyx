@@ -9,12 +9,15 @@ from libc.stdint cimport int32_t, int64_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from .engine cimport Model
+from .evidence cimport DEFAULT, MODEL
 from .features cimport INVALID, WARMING, Features
 from .guard cimport (
     APPLIED,
     HANDS_OFF,
+    HOLDOUT,
     IDLE,
     INVALID_INPUT,
+    LATE,
     REFUSED,
     SHADOW,
     WARMING_UP,
@@ -176,6 +179,7 @@ cdef class Stream:
         self.features = features
         self.guard = guard
         self.activity = self.objective = -1
+        self.arm = MODEL
         self._model = model
         self._in = model.input_start(0)
         self._out = model.output_start(0)
@@ -194,6 +198,7 @@ cdef class Stream:
 
     cdef inherit(self, Stream old):
         """Go on with the totals of the same device under an earlier stream."""
+        self.trial = old.trial
         self.counts = old.counts
         self.objective_sum, self.measured = old.objective_sum, old.measured
         self.changed_to = old.changed_to
@@ -205,9 +210,11 @@ cdef class Stream:
         cdef int64_t begin = now_ns()
         cdef int64_t end
         cdef int state
+        if self.takes_turns:
+            self.arm = self.trial.arm_at(s.start_ns)
         self.seq = s.seq
         self.time_ns = s.time_ns
-        self.asked = False
+        self.asked = self.sane = False
         self.error = 0
         self.knob_known = knob_known
         self.current = current
@@ -240,9 +247,37 @@ cdef class Stream:
                 end - s.start_ns,
                 &self.verdict,
             )
+            self.sane = self.verdict.reason != LATE
+            if self.arm == DEFAULT:
+                self.guard.hold_out(&self.verdict)
             end = now_ns()
             self._guard_time.add(end - begin)
         self.latency_ns = end - s.start_ns
+
+    cdef bint wants_change(self) noexcept nogil:  # hot
+        """Is the verdict another value than the knob's?"""
+        return self.verdict.reason == APPLIED or (
+            self.verdict.reason == HOLDOUT and self.verdict.target != self.current
+        )
+
+    cdef void measure(self, const Snapshot *s) noexcept nogil:  # hot
+        """Let the trial know of a decision that is done, and of what came before."""
+        cdef int64_t before
+        if self.trial is None:
+            return
+        if self.verdict.reason != WARMING_UP and self.verdict.reason != IDLE:
+            self.trial.decided(
+                self.sane and self.verdict.reason != REFUSED, s.start_ns
+            )
+        if self.objective_known and self.verdict.reason != IDLE:
+            before = s.time_ns - <int64_t>(s.seconds * 1e9)
+            self.trial.effect(before, s.time_ns, self.objective_rate * s.seconds)
+
+    cdef bint is_news(self) noexcept nogil:  # hot
+        """Should somebody be told?"""
+        return (self.fresh and self.changed) or (
+            self.trial is not None and self.trial.news
+        )
 
     cdef void count(self) noexcept nogil:  # hot
         """Add the last decision to the totals, when its verdict is final."""
@@ -253,6 +288,8 @@ cdef class Stream:
             self.measured += 1
         self.fresh = True
         self.changed = reason == APPLIED or reason == REFUSED
+        if reason == HOLDOUT:
+            self.changed = self.verdict.target != self.current
         if reason == SHADOW:
             self.changed = self.verdict.target != self.changed_to
         if self.changed:
@@ -328,9 +365,9 @@ cdef class Stream:
         Returns
         -------
         dict
-            ``decisions``, ``reasons`` (how many ended so, by name) and
-            ``objective_per_s`` (its mean, None if it was never measured); owned by the
-            caller.
+            ``decisions``, ``reasons`` (how many ended so, by name),
+            ``objective_per_s`` (its mean, None if it was never measured) and ``trial``
+            (as of `Trial.report`, or None); owned by the caller.
 
         Thread safety
         -------------
@@ -346,4 +383,5 @@ cdef class Stream:
             "decisions": sum(reasons.values()),
             "reasons": reasons,
             "objective_per_s": mean,
+            "trial": self.trial and self.trial.report(),
         }

@@ -210,7 +210,15 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     p.add_argument(
         "--apply",
         action="store_true",
-        help="really change knobs (they are restored at exit)",
+        help="let the model change knobs (they are restored at exit)",
+    )
+    p.add_argument(
+        "--mode",
+        choices=("learning", "collaboration", "recommendation", "always"),
+        default="recommendation",
+        help="with --apply, how far the measured gain over the default may lead: to "
+        "nothing, to half of the time, to all but a tenth of it (the default); "
+        "`always` follows the model at once and measures nothing",
     )
     p.add_argument(
         "--quiet",
@@ -257,6 +265,36 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
 
 
+def _add_proxy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _command(
+        commands,
+        "proxy",
+        "show models of the kernel module mlk, and what they do",
+        "pymlk proxy",
+        "pymlk proxy block/readahead --json",
+        "pymlk proxy readahead --control init start run --mode learning",
+        "pymlk proxy readahead --watch --count 10",
+    )
+    p.add_argument("name", nargs="?", metavar="NAME", help="SUBSYSTEM/MODEL, or MODEL")
+    p.add_argument(
+        "--control",
+        nargs="+",
+        choices=("init", "start", "run", "stop", "sample", "discard"),
+        help="change its state, by one word after the other",
+    )
+    p.add_argument(
+        "--mode",
+        choices=("emergency", "learning", "collaboration", "recommendation"),
+        help="change who decides; after --control",
+    )
+    p.add_argument("--watch", action="store_true", help="print its records")
+    p.add_argument("--count", type=_count, help="stop watching after so many records")
+    p.add_argument(
+        "--seconds", type=_positive, metavar="N", help="stop watching after so long"
+    )
+    _root(p)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser of all commands.
 
@@ -281,6 +319,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_attrs(commands)
     _add_models(commands)
     _add_run(commands)
+    _add_proxy(commands)
     p = _command(
         commands,
         "completion",

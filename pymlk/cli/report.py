@@ -29,6 +29,21 @@ def _known(value: int | None) -> str:
     return "-" if value is None else str(value)
 
 
+def _gain(trial: dict[str, Any]) -> str:
+    """What the model was worth, also if that is a loss."""
+    counts = trial["scores"]
+    scores = (
+        f"{counts['model']} scores of the model, {counts['default']} of the default; "
+        f"mode {trial['mode']} ({trial['reason']})"
+    )
+    if trial["gain"] is None:
+        return f"gain over the default: not known yet, {scores}"
+    return (
+        f"gain over the default {trial['gain']:+.1%}, between {trial['low']:+.1%} and "
+        f"{trial['high']:+.1%} at {trial['confidence']:.0%} confidence, {scores}"
+    )
+
+
 class Report:
     """Everything that is printed about one policy.
 
@@ -163,6 +178,8 @@ class Report:
                     f"    {verb} {change['from']} -> {change['to']}{self._unit}, "
                     f"{change['times']} times"
                 )
+            if device["trial"] is not None:
+                print(f"    {_gain(device['trial'])}")
             if device["objective_per_s"] is not None:
                 print(
                     f"    {self._plan['objective']}: {device['objective_per_s']:.0f} "

@@ -44,18 +44,21 @@ def _load(names: list[str]) -> list[dict[str, Any]]:
 
 def _open(plan: dict[str, Any], options: argparse.Namespace) -> Source:
     """The loop; if it may write, with its journal, and with no other run's knobs."""
+    highest = options.mode if options.apply and options.mode != "always" else None
     if plan["proxy"] is not None:
         from ..proxy_loop import ProxyLoop
 
         mode = "recommendation" if options.apply else "shadow"
-        return ProxyLoop(plan, root=options.root, mode=mode)
+        return ProxyLoop(plan, root=options.root, mode=mode, highest=highest)
     from ..loop import Loop
 
     if not options.apply:
         return Loop(plan, root=options.root)
     journal = Journal(plan["name"], options.state_dir)
     try:
-        loop = Loop(plan, root=options.root, apply=True, journal=journal)
+        loop = Loop(
+            plan, root=options.root, apply=True, journal=journal, highest=highest
+        )
         journal.claim(loop.knobs)
     except BaseException:
         journal.restore()

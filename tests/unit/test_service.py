@@ -101,7 +101,7 @@ def start(fake: FakeSys, *arguments: str, **environ: str) -> subprocess.Popen[st
 def test_a_service_lives_and_ends(fake_sys: FakeSys, listener: socket.socket) -> None:
     process = start(
         fake_sys,
-        *("--quiet", "--apply"),
+        *("--quiet", "--apply", "--mode", "always"),
         NOTIFY_SOCKET=listener.getsockname(),
         WATCHDOG_USEC="100000",
     )
@@ -191,7 +191,7 @@ def test_no_root_is_needed_to_apply(fake_sys: FakeSys, tmp_path: Path) -> None:
             *("--bounding-set=-all,+dac_override", "--no-new-privs"),
             *(sys.executable, "-P", "-m", "pymlk", "run", str(fake_sys.policy)),
             *("--root", str(fake_sys.root), "--state-dir", str(fake_sys.state)),
-            *("--apply", "--decisions", "5"),
+            *("--apply", "--mode", "always", "--decisions", "5"),
         ],
         text=True,
         capture_output=True,
@@ -211,7 +211,7 @@ def test_a_board_without_systemd(fake_sys: FakeSys, tmp_path: Path) -> None:
     conf = tmp_path / "conf"
     conf.write_text(
         f'PYMLK_POLICIES="{fake_sys.policy}"\n'
-        f'PYMLK_OPTIONS="--apply --root {fake_sys.root}"\n'
+        f'PYMLK_OPTIONS="--apply --mode always --root {fake_sys.root}"\n'
     )
     environ = {
         **os.environ,
