@@ -46,6 +46,7 @@ PARTS = {
         [],
         [
             "pymlk.devices",
+            "pymlk.evidence",
             "pymlk.features",
             "pymlk.guard",
             "pymlk.isolate",
@@ -65,7 +66,6 @@ PARTS = {
         [
             "pymlk.cli.learn",
             "pymlk.drift",
-            "pymlk.evidence",
             "pymlk.head",
             "pymlk.learn",
             "pymlk.learnt",

@@ -177,7 +177,9 @@ def test_rare_decisions_count_more_within_a_limit() -> None:
             learner.note(1, row, 2, propensity)
             learner.learn(1, score)
         changes.append(learner.gains(row)[2])
-    assert changes[1:] == pytest.approx([4 * changes[0]] + [5 * changes[0]] * 2, rel=0.01)
+    assert changes[1:] == pytest.approx(
+        [4 * changes[0]] + [5 * changes[0]] * 2, rel=0.01
+    )
 
 
 def test_state_goes_on_where_it_was() -> None:
