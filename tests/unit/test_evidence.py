@@ -263,6 +263,20 @@ def test_each_demotion_asks_for_more() -> None:
     assert ladder.reason == "back to learning: by hand"
 
 
+def test_each_demotion_halves_the_error_probability() -> None:
+    ladder, told = Ladder(apply=True, least_decisions=1), []
+    for _ in range(4):
+        while not ladder.note_decision(True):
+            pass
+        for i in range(1000):
+            ladder.note_score("default", 100.0 + i % 5)
+            if ladder.note_score("model", 120.0 + i % 7):
+                break
+        told.append(ladder.reason.partition(" at ")[2].partition(",")[0])
+        ladder.demote()
+    assert told == ["95.00%", "97.50%", "98.75%", "99.38%"]
+
+
 @pytest.mark.parametrize(
     "parameters",
     [

@@ -158,6 +158,30 @@ def test_costs_are_negative_scores() -> None:
     assert gains[2] - gains[0] == pytest.approx(math.log(1.2), abs=0.02)
 
 
+def test_one_estimate_is_bounded() -> None:
+    """An action a million times better counts as one e times better, no more."""
+    learner = learner_of(compile_model(network(zero=3)))
+    row = bytes([read_head(compile_model(network())).in_zero & 0xFF]) * learner.features
+    for key in range(4000):
+        learner.note(key, row, key % 2)
+        learner.learn(key, 1e6 if key % 2 else 1.0)
+    assert learner.gains(row)[:2] == pytest.approx([-1.0, 1.0], abs=0.01)
+
+
+def test_rare_decisions_count_more_within_a_limit() -> None:
+    changes = []
+    for propensity in (1.0, 0.25, 0.2, 0.001):
+        learner = learner_of(compile_model(network()), rate=0.01, first_rate=0.01)
+        row = bytes(learner.features)
+        for score in (100.0, 120.0):
+            learner.note(1, row, 2, propensity)
+            learner.learn(1, score)
+        changes.append(learner.gains(row)[2])
+    assert changes[1:] == pytest.approx(
+        [4 * changes[0]] + [5 * changes[0]] * 2, rel=0.01
+    )
+
+
 def test_state_goes_on_where_it_was() -> None:
     device = Device(2)
     shipped = program(device.effects)
