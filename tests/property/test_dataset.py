@@ -230,10 +230,29 @@ def test_classes_that_nobody_initialised() -> None:
             getattr(RingWriter.__new__(RingWriter), call)(*values)
 
 
-def test_a_map_outlives_its_dataset(clean: Memory) -> None:
+def maps() -> int:
+    return Path("/proc/self/maps").read_text().count("memfd:hostile")
+
+
+def test_a_map_lives_as_long_as_its_views(clean: Memory) -> None:
     clean.record(0, 1, 4)
+    before = maps()
     view = memoryview(Dataset(clean.fd))
     assert view[0, 0] == 1
+    del view
+    data = Dataset(clean.fd)
+    view = memoryview(data)
+    data.close()
+    data.close()
+    assert view[0, 0] == 1
+    assert maps() == before + 1
+    del view
+    assert maps() == before
+    with pytest.raises(ValueError, match="not mapped"):
+        memoryview(data)
+    data = Dataset(clean.fd)
+    data.close()
+    assert maps() == before
 
 
 PEER = """
