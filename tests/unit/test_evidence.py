@@ -33,7 +33,7 @@ def mean_of(draw: Draw) -> float:
 @pytest.mark.parametrize("kind", SCORES)
 @pytest.mark.parametrize("gain", [0.0, 0.15])
 def test_coverage_at_all_times(kind: str, share: float, gain: float) -> None:
-    """Looked at after each of 1,000 scores: outside even once in at most 5 % of runs."""
+    """Looked at after each of 1,000 scores: outside even once in 5 % of runs."""
     draw, rng = SCORES[kind], random.Random(f"{kind} {share} {gain}")
     factor = 1 - gain if kind == "costs" else 1 + gain
     runs, outside = 400, 0
