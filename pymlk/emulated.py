@@ -92,8 +92,8 @@ def _number(text: str, bits: int = 64) -> int:
     try:
         if not body.isascii() or not body.isalnum():
             raise ValueError
-        octal = len(body) > 1 and body[0] == "0" and body.isdigit()
-        value = int(body, 8 if octal else 0)
+        base = 16 if body[:2] in ("0x", "0X") else 8 if body[:1] == "0" else 10
+        value = int(body, base)
     except ValueError:
         raise refuse(errno.EINVAL, f"{text!r} found, a number expected") from None
     value = -value if digits[0] == "-" else value

@@ -211,7 +211,8 @@ class Emulator:
             Up to 8.
         ops : mapping of str to callable, optional
             ``init``, ``start``, ``stop``, ``sample``, ``advised``, ``fallback``: called
-            with the model. OSError from the first two refuses the change.
+            with the model. OSError, which nothing but the first two and ``sample`` may
+            raise, refuses what was asked for.
         records : int, optional
             Of the ring, a power of 2.
         max_macs, max_arena_bytes, max_image_bytes : int, optional

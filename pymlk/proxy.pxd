@@ -33,9 +33,13 @@ cdef struct Slot:
 
 cdef class Dataset:
     cdef mlk_ring *_ring
+    cdef const void *_base
+    cdef size_t _bytes
+    cdef Py_ssize_t _exports
+    cdef bint _closed
     cdef Py_ssize_t _shape[2]
     cdef Py_ssize_t _strides[2]
-    # Both stay the same.
+    # Both stay the same. A closed one has no records.
     cdef readonly int n_features
     cdef readonly int n_knobs
 
@@ -49,6 +53,7 @@ cdef class Dataset:
     # Records that were overwritten before they were taken.
     cdef uint64_t missed(self) noexcept nogil
     cdef _map(self, int fd, size_t size, path)
+    cdef void _unmap(self) noexcept
     cdef int _check(self) except -1
 
 

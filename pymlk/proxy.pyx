@@ -72,6 +72,7 @@ cdef extern from "proxy_ring.h" nogil:
         uint64_t malformed
 
     const char *mlk_ring_open(mlk_ring *ring, const void *base, size_t bytes)
+    void mlk_ring_close(mlk_ring *ring)
     uint64_t mlk_ring_head(const mlk_ring *ring)
     int mlk_ring_next(mlk_ring *ring, mlk_slot *into)
     void mlk_ring_newest(mlk_ring *ring, uint64_t n)
@@ -485,6 +486,8 @@ cdef class Dataset:
         if wrong != NULL:
             munmap(<void *>base, size)
             raise ProxyError(EINVAL, f"dataset: {wrong.decode()}", path)
+        self._base = base
+        self._bytes = size
         self.n_features = self._ring.n_features
         self.n_knobs = self._ring.n_knobs
         self._shape[0] = self._ring.records
@@ -492,10 +495,29 @@ cdef class Dataset:
         self._strides[0] = self._ring.record_bytes
         self._strides[1] = 8
 
+    cdef void _unmap(self) noexcept:
+        if self._base != NULL:
+            munmap(<void *>self._base, self._bytes)
+        self._base = NULL
+
     def __dealloc__(self):
-        if self._ring != NULL and self._ring.base != NULL:
-            munmap(<void *>self._ring.base, self._ring.bytes)
+        self._unmap()
         free(self._ring)
+
+    def close(self):
+        """Unmap it, unless a memoryview of it is left: then when that goes.
+
+        Until then the kernel's module stays in use. May be called again.
+
+        Thread safety
+        -------------
+        Not while another thread is in a call.
+        """
+        if self._ring.base != NULL:
+            mlk_ring_close(self._ring)
+        self._closed = True
+        if not self._exports:
+            self._unmap()
 
     @classmethod
     def from_sysfs(cls, name, *, root="/"):
@@ -540,8 +562,8 @@ cdef class Dataset:
         return made
 
     cdef int _check(self) except -1:
-        if self._ring.base == NULL:
-            raise ValueError("this dataset is not mapped")
+        if self._ring.base == NULL or self._closed:
+            raise ValueError("this dataset is not mapped (any more)")
         return 0
 
     cdef int take(self, Slot *into) noexcept nogil:  # hot
@@ -716,6 +738,12 @@ cdef class Dataset:
         view.strides = self._strides
         view.suboffsets = NULL
         view.internal = NULL
+        self._exports += 1
+
+    def __releasebuffer__(self, Py_buffer *view):
+        self._exports -= 1
+        if self._closed and not self._exports:
+            self._unmap()
 
 
 cdef int64_t _integer(str text, str path) except? -1:
@@ -727,7 +755,8 @@ cdef int64_t _integer(str text, str path) except? -1:
 
 cdef str _text(str path):
     with open(path, encoding="utf-8", errors="replace") as file:
-        return file.read().rstrip("\n")
+        # whatever an emulator's file is, a page is all that the kernel gives
+        return file.read(65536).rstrip("\n")
 
 
 cdef class Proxy:
@@ -1091,6 +1120,7 @@ cdef class Proxy:
         cdef int64_t row[64]
         cdef int i = 0, err
         self._check()
+        values = tuple(values)
         if len(values) != self.dataset.n_knobs:
             raise ValueError(f"{self.name}: {len(values)} values found, "
                              f"{self.dataset.n_knobs} expected, one of each knob")
@@ -1355,7 +1385,7 @@ cdef class Proxy:
     def close(self):
         """Close the device; who is the owner stops to be it. May be called again.
 
-        The dataset stays mapped for as long as it is used.
+        The dataset is closed, too.
 
         Thread safety
         -------------
@@ -1367,6 +1397,8 @@ cdef class Proxy:
             with nogil:
                 mlk_channel_number(self._channel, MLK_ASK_OWNER, 0)
         mlk_channel_close(self._channel)
+        if self.dataset is not None:
+            self.dataset.close()
 
     def __enter__(self):
         return self
@@ -1448,6 +1480,7 @@ cdef class RingWriter:
         cdef uint32_t i = 0
         if self._ring.base == NULL:
             raise ValueError("this writer has no buffer")
+        values = tuple(values)
         if len(values) * 8 + 24 > self._ring.record_bytes:
             raise ValueError(f"{len(values)} values found, at most "
                              f"{self._ring.record_bytes // 8 - 3} expected")

@@ -158,6 +158,7 @@ static int mlk_channel_open(struct mlk_channel *c, const char *folder,
 	struct stat what;
 
 	c->writable = writable;
+	pthread_mutex_init(&c->lock, NULL);
 	if (at < 0)
 		return -errno;
 	err = fstatat(at, name, &what, 0) ? -errno : 0;

@@ -121,6 +121,17 @@ static const char *mlk_ring_open(struct mlk_ring *ring, const void *base,
 	return NULL;
 }
 
+/* From now on it has no records. */
+static inline void mlk_ring_close(struct mlk_ring *ring)
+{
+	static const struct mlk_dataset nothing;
+
+	ring->base = (const unsigned char *)&nothing;
+	ring->bytes = sizeof(nothing);
+	ring->data = 0;
+	ring->records = 1;
+}
+
 static inline const unsigned char *mlk_ring_at(const struct mlk_ring *ring,
 					       uint64_t seq)
 {

@@ -190,6 +190,33 @@ def test_numbers_that_never_fit_do_not_hang(clean: Memory) -> None:
         thread.join()
 
 
+def test_a_writer_that_laps_its_reader_all_the_time() -> None:
+    """Two slots, written at full speed without the GIL: no copy is of two records."""
+    width = 3 + 64
+    memory = Memory(4096 + 2 * 8 * width)
+    memory.header(records=2, n_features=64, record_bytes=8 * width)
+    writer = RingWriter(memory.map)
+    data = Dataset(memory.fd)
+    count = 10_000_000
+    thread = threading.Thread(target=writer.flood, args=(count,))
+    thread.start()
+    rows = memoryview(bytearray(1000 * 8 * width)).cast("q", (1000, width))
+    last = seen = 0
+    while thread.is_alive() or data.seq < count:
+        for i in range(data.read_into(rows)):
+            seq, first = rows[i, 0], rows[i, 3]
+            assert seq > last
+            assert first == seq - 1
+            assert all(rows[i, 3 + j] == first * (j + 1) for j in (1, 31, 62, 63))
+            last = seq
+            seen += 1
+    thread.join()
+    assert seen
+    assert seen + data.lost == count
+    del writer, data
+    memory.close()
+
+
 @pytest.mark.parametrize("size", [0, 1, 47, 48, 4095])
 def test_short_memory(tmp_path: Path, size: int) -> None:
     short = os.memfd_create("short", os.MFD_ALLOW_SEALING)
@@ -230,10 +257,29 @@ def test_classes_that_nobody_initialised() -> None:
             getattr(RingWriter.__new__(RingWriter), call)(*values)
 
 
-def test_a_map_outlives_its_dataset(clean: Memory) -> None:
+def maps() -> int:
+    return Path("/proc/self/maps").read_text().count("memfd:hostile")
+
+
+def test_a_map_lives_as_long_as_its_views(clean: Memory) -> None:
     clean.record(0, 1, 4)
+    before = maps()
     view = memoryview(Dataset(clean.fd))
     assert view[0, 0] == 1
+    del view
+    data = Dataset(clean.fd)
+    view = memoryview(data)
+    data.close()
+    data.close()
+    assert view[0, 0] == 1
+    assert maps() == before + 1
+    del view
+    assert maps() == before
+    with pytest.raises(ValueError, match="not mapped"):
+        memoryview(data)
+    data = Dataset(clean.fd)
+    data.close()
+    assert maps() == before
 
 
 PEER = """

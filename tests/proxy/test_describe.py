@@ -130,7 +130,7 @@ def test_options(proxy: Proxy, name: str) -> None:
 def test_limits_of_knobs(proxy: Proxy) -> None:
     proxy.write_attr("knobs/k0_low", 64)
     proxy.write_attr("knobs/k0_high", "0x200\n")
-    proxy.write_attr("knobs/k0_change", 100)
+    proxy.write_attr("knobs/k0_change", "0144")
     proxy.write_attr("knobs/k0_interval_ms", 5)
     for part, value in (
         ("low", "64"),
@@ -170,6 +170,6 @@ def test_closed(proxy: Proxy) -> None:
     for call in (proxy.info, proxy.own, proxy.fileno, lambda: proxy.control("init")):
         with refused(errno.EBADF):
             call()
-    # the mapping stays
-    assert proxy.dataset.head == 0
-    assert proxy.dataset.next() is None
+    for read in (proxy.dataset.next, proxy.dataset.rows, lambda: proxy.dataset.head):
+        with pytest.raises(ValueError, match="not mapped"):
+            read()
