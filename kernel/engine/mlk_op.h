@@ -9,6 +9,9 @@
 #include "mlk_engine.h"
 #include "mlk_fixed.h"
 
+/* Loops that are inlined: for each constant they get, or to keep sums in registers. */
+#define MLK_INLINE inline __attribute__((always_inline))
+
 /*
  * The build chooses operators with -DMLK_CONFIG_<OP>=0; everything is on by
  * default.
@@ -225,10 +228,8 @@ static inline u32 mlk_dot_s8(const s8 *a, const s8 *b, u32 count)
 /* For runs: turn the sum of output number @i into what is stored. */
 static inline s8 mlk_product_output(const struct mlk_product *p, u32 sum, u32 i)
 {
-	s32 q = mlk_requant((s32)sum, p->multiplier[i], p->shift[i]);
-
-	return (s8)mlk_offset_clamped(q, p->out_zero_point, p->act_min,
-				      p->act_max);
+	return (s8)mlk_scaled(sum, p->multiplier[i], p->shift[i],
+			      p->out_zero_point, p->act_min, p->act_max);
 }
 
 #define MLK_OP_RUN(number, NAME, name, least, most, results) \
