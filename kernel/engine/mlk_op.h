@@ -156,6 +156,16 @@ static inline u32 mlk_items(u32 bytes, u32 item)
 	return bytes & (item - 1) ? 0 : bytes >> (31 - mlk_clz32(item));
 }
 
+/* For checks: are operand and result int16 of the same size? */
+static inline int mlk_both_s16(const struct mlk_check *c)
+{
+	const struct mlk_tensor *in = mlk_operand(c, 0);
+	const struct mlk_tensor *out = mlk_result(c, 0);
+
+	return in->dtype == MLK_INT16 && out->dtype == MLK_INT16 &&
+	       in->bytes == out->bytes;
+}
+
 /* For checks: all of @count multipliers are >= 0, all shifts in [-31, 30]? */
 int mlk_multipliers_ok(const struct mlk_check *c, u32 multiplier, u32 shift,
 		       u32 count);
