@@ -238,8 +238,11 @@ static inline u32 mlk_dot_s8(const s8 *a, const s8 *b, u32 count)
 /* For runs: turn the sum of output number @i into what is stored. */
 static inline s8 mlk_product_output(const struct mlk_product *p, u32 sum, u32 i)
 {
-	return (s8)mlk_scaled(sum, p->multiplier[i], p->shift[i],
-			      p->out_zero_point, p->act_min, p->act_max);
+	s32 q = mlk_requant((s32)sum, p->multiplier[i], p->shift[i]);
+
+	/* bounds are read last, so that fewer registers are in use before */
+	return (s8)mlk_offset_clamped(q, p->out_zero_point, p->act_min,
+				      p->act_max);
 }
 
 #define MLK_OP_RUN(number, NAME, name, least, most, results) \
