@@ -314,8 +314,6 @@ cdef class Program:
         return mlk_program_cost(self._start, &own)
 
     def __bytes__(self):
-        if type(self._owner) is bytes and len(self._owner) == self._bytes:
-            return self._owner
         return self._start[:self._bytes]
 
     def __len__(self):

@@ -29,9 +29,6 @@ static inline s32 mlk_load_word(const s8 *in, u32 left)
 	return (s32)x;
 }
 
-/* Loops that are inlined for each constant they are called with. */
-#define MLK_INLINE inline __attribute__((always_inline))
-
 /**
  * struct mlk_place - a position of a depthwise filter, or neighbours of it
  * @tap: the pixel below each tap; up to a multiple of four they are readable

@@ -14,7 +14,8 @@
 
 static inline s32 mlk_clamp(s32 x, s32 lo, s32 hi)
 {
-	return x < lo ? lo : x > hi ? hi : x;
+	x = x < lo ? lo : x;
+	return x > hi ? hi : x;
 }
 
 /*
@@ -48,18 +49,30 @@ static inline s32 mlk_round_shift(s32 x, u32 exponent)
 }
 
 /*
- * MultiplyByQuantizedMultiplier for multiplier >= 0 and shift in [-31, 30];
- * @left and @right are max(shift, 0) and max(-shift, 0).
+ * MultiplyByQuantizedMultiplier for multiplier >= 0 and shift in [-31, 30]:
+ * mlk_mul_high(), whose saturating case cannot be, then mlk_round_shift(). A
+ * shift of a shift is one of both, so there is one for both roundings.
  */
 static inline s32 mlk_requant(s32 x, s32 multiplier, s32 shift)
 {
-	u32 left = shift > 0 ? (u32)shift : 0;
-	u32 right = shift > 0 ? 0 : (u32)-shift;
-	s32 scaled = (s32)((u32)x << left);
+	s64 product;
 
-	/* multiplier >= 0, so the saturating case of mlk_mul_high cannot be */
-	scaled = (s32)(((s64)scaled * multiplier + (1 << 30)) >> 31);
-	return mlk_round_shift(scaled, right);
+	if (shift >= 0)
+		x = (s32)((u32)x << shift);
+	product = (s64)x * multiplier + (1 << 30);
+	if (shift >= 0)
+		return (s32)(product >> 31);
+	/* ties of negative ones go away from zero */
+	product += product >> 63 & -(s64)0x80000000;
+	return (s32)(((product >> (30 - shift)) + 1) >> 1);
+}
+
+/* A sum, rescaled, as an output with its zero point, inside [@low, @high]. */
+static inline s32 mlk_scaled(u32 acc, s32 multiplier, s32 shift, s32 zero,
+			     s32 low, s32 high)
+{
+	return mlk_offset_clamped(mlk_requant((s32)acc, multiplier, shift),
+				  zero, low, high);
 }
 
 /*

@@ -9,6 +9,9 @@
 #include "mlk_engine.h"
 #include "mlk_fixed.h"
 
+/* Loops that are inlined: for each constant they get, or to keep sums in registers. */
+#define MLK_INLINE inline __attribute__((always_inline))
+
 /*
  * The build chooses operators with -DMLK_CONFIG_<OP>=0; everything is on by
  * default.
@@ -153,6 +156,16 @@ static inline u32 mlk_items(u32 bytes, u32 item)
 	return bytes & (item - 1) ? 0 : bytes >> (31 - mlk_clz32(item));
 }
 
+/* For checks: are operand and result int16 of the same size? */
+static inline int mlk_both_s16(const struct mlk_check *c)
+{
+	const struct mlk_tensor *in = mlk_operand(c, 0);
+	const struct mlk_tensor *out = mlk_result(c, 0);
+
+	return in->dtype == MLK_INT16 && out->dtype == MLK_INT16 &&
+	       in->bytes == out->bytes;
+}
+
 /* For checks: all of @count multipliers are >= 0, all shifts in [-31, 30]? */
 int mlk_multipliers_ok(const struct mlk_check *c, u32 multiplier, u32 shift,
 		       u32 count);
@@ -227,6 +240,7 @@ static inline s8 mlk_product_output(const struct mlk_product *p, u32 sum, u32 i)
 {
 	s32 q = mlk_requant((s32)sum, p->multiplier[i], p->shift[i]);
 
+	/* bounds are read last, so that fewer registers are in use before */
 	return (s8)mlk_offset_clamped(q, p->out_zero_point, p->act_min,
 				      p->act_max);
 }

@@ -4,32 +4,18 @@
  * batches repeated as needed. Arithmetic: tensorflow/lite/kernels/internal/
  * reference/batch_matmul.h.
  */
-#include "mlk_op.h"
+#include "mlk_repeat.h"
 
 #if MLK_CONFIG_BATCH_MATMUL
 
 /* So many columns are summed side by side. */
 #define MLK_MATMUL_COLUMNS 8
 
-/* Batches without those in @repeat; 0 for more than a tensor has elements. */
-static u64 mlk_matmul_batches(const u32 *batch, u32 repeat)
-{
-	u64 batches = 1;
-	u32 i;
-
-	for (i = 0; i < MLK_MATMUL_BATCH_RANK; i++) {
-		if (!(repeat >> i & 1))
-			batches *= batch[i];
-		if (batches > MLK_MAX_ARENA_BYTES)
-			return 0;
-	}
-	return batches;
-}
-
 /* Is that the size of these matrices? No product leaves 64 bits. */
-static int mlk_matmul_size_ok(u64 batches, u32 rows, u32 columns,
-			      const struct mlk_tensor *t)
+static int mlk_matmul_size_ok(const u32 *batch, u32 repeat, u32 rows,
+			      u32 columns, const struct mlk_tensor *t)
 {
+	u64 batches = mlk_repeat_elements(batch, MLK_MATMUL_BATCH_RANK, repeat);
 	u64 matrix = (u64)rows * columns;
 	u32 item = t->dtype == MLK_INT16 ? 2 : 1;
 
@@ -62,23 +48,14 @@ int mlk_check_batch_matmul(struct mlk_check *c)
 		return MLK_REASON_PARAM;
 	if ((a->dtype != MLK_INT8 && !wide) || b->dtype != a->dtype ||
 	    out->dtype != a->dtype ||
-	    !mlk_matmul_size_ok(mlk_matmul_batches(p->batch, p->repeat1),
-				p->rows, p->depth, a) ||
-	    !mlk_matmul_size_ok(mlk_matmul_batches(p->batch, p->repeat2),
-				p->depth, p->columns, b) ||
-	    !mlk_matmul_size_ok(mlk_matmul_batches(p->batch, 0), p->rows,
-				p->columns, out))
+	    !mlk_matmul_size_ok(p->batch, p->repeat1, p->rows, p->depth, a) ||
+	    !mlk_matmul_size_ok(p->batch, p->repeat2, p->depth, p->columns,
+				b) ||
+	    !mlk_matmul_size_ok(p->batch, 0, p->rows, p->columns, out))
 		return MLK_REASON_OPERAND;
 	c->macs = (u64)mlk_items(out->bytes, wide ? 2 : 1) * p->depth;
 	return wide && !mlk_matmul_wide_ok(p) ? MLK_REASON_PARAM :
 						MLK_REASON_NONE;
-}
-
-static s8 mlk_matmul_output(const struct mlk_matmul_params *p, u32 sum)
-{
-	u32 q = (u32)mlk_requant((s32)sum, p->multiplier, p->shift);
-
-	return (s8)mlk_clamp((s32)(q + (u32)p->out_zero_point), -128, 127);
 }
 
 /* One row of a result; @step is from one of its factors in @a to the next. */
@@ -106,7 +83,9 @@ static void mlk_matmul_row(const struct mlk_matmul_params *p, const s8 *a,
 			from += down;
 		}
 		for (i = 0; i < n; i++)
-			out[j + i] = mlk_matmul_output(p, sum[i]);
+			out[j + i] = (s8)mlk_scaled(sum[i], p->multiplier,
+						    p->shift, p->out_zero_point,
+						    -128, 127);
 	}
 }
 
@@ -164,42 +143,21 @@ static void mlk_matmul_matrix(const struct mlk_frame *f, u32 at1, u32 at2,
 	}
 }
 
-/* Matrices from one index of each batch dimension to the next. */
-static void mlk_matmul_strides(u32 *strides, const u32 *batch, u32 repeat)
-{
-	u32 matrices = 1, i;
-
-	for (i = MLK_MATMUL_BATCH_RANK; i-- > 0;) {
-		u32 repeated = repeat >> i & 1;
-
-		strides[i] = repeated ? 0 : matrices;
-		matrices *= repeated ? 1 : batch[i];
-	}
-}
-
 void mlk_run_batch_matmul(const struct mlk_frame *f)
 {
 	const struct mlk_matmul_params *p = &f->op->matmul;
 	const u32 size1 = p->rows * p->depth, size2 = p->depth * p->columns;
-	u32 step1[MLK_MATMUL_BATCH_RANK], step2[MLK_MATMUL_BATCH_RANK];
-	u32 index[MLK_MATMUL_BATCH_RANK] = { 0 };
-	u32 at1 = 0, at2 = 0, at = 0, i;
+	struct mlk_walk walk = { 0 };
+	u32 at = 0;
 
-	mlk_matmul_strides(step1, p->batch, p->repeat1);
-	mlk_matmul_strides(step2, p->batch, p->repeat2);
+	mlk_repeat_strides(walk.step1, p->batch, MLK_MATMUL_BATCH_RANK,
+			   p->repeat1);
+	mlk_repeat_strides(walk.step2, p->batch, MLK_MATMUL_BATCH_RANK,
+			   p->repeat2);
 	do {
-		mlk_matmul_matrix(f, at1 * size1, at2 * size2, at);
+		mlk_matmul_matrix(f, walk.at1 * size1, walk.at2 * size2, at);
 		at += p->rows * p->columns;
-		for (i = MLK_MATMUL_BATCH_RANK; i-- > 0;) {
-			at1 += step1[i];
-			at2 += step2[i];
-			if (++index[i] < p->batch[i])
-				break;
-			at1 -= step1[i] * p->batch[i];
-			at2 -= step2[i] * p->batch[i];
-			index[i] = 0;
-		}
-	} while (i < MLK_MATMUL_BATCH_RANK); /* i wraps after the last */
+	} while (mlk_walk_next(&walk, p->batch, MLK_MATMUL_BATCH_RANK));
 }
 
 #endif /* MLK_CONFIG_BATCH_MATMUL */

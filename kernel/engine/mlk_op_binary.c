@@ -8,26 +8,11 @@
  * A row is done in blocks that are widened to 32 bits first: so each kind needs
  * one short loop, whatever the width of its operands and who is repeated.
  */
-#include "mlk_op.h"
+#include "mlk_repeat.h"
 
 #if MLK_CONFIG_BINARY
 
 #define MLK_BINARY_BLOCK 64
-
-/* Elements without the dimensions in @repeat; 0 for more than a tensor has. */
-static u64 mlk_binary_elements(const u32 *dims, u32 repeat)
-{
-	u64 elements = 1;
-	u32 i;
-
-	for (i = 0; i < MLK_MAX_RANK; i++) {
-		if (!(repeat >> i & 1))
-			elements *= dims[i];
-		if (elements > MLK_MAX_ARENA_BYTES)
-			return 0;
-	}
-	return elements;
-}
 
 static int mlk_binary_scale_ok(s32 multiplier, s32 shift, s32 most)
 {
@@ -72,9 +57,12 @@ int mlk_check_binary(struct mlk_check *c)
 		return MLK_REASON_OPERAND;
 	if (!mlk_binary_params_ok(p, wide))
 		return MLK_REASON_PARAM;
-	if (mlk_binary_elements(p->dims, 0) * item != out->bytes ||
-	    mlk_binary_elements(p->dims, p->repeat1) * item != a->bytes ||
-	    mlk_binary_elements(p->dims, p->repeat2) * item != b->bytes)
+	if (mlk_repeat_elements(p->dims, MLK_MAX_RANK, 0) * item !=
+		    out->bytes ||
+	    mlk_repeat_elements(p->dims, MLK_MAX_RANK, p->repeat1) * item !=
+		    a->bytes ||
+	    mlk_repeat_elements(p->dims, MLK_MAX_RANK, p->repeat2) * item !=
+		    b->bytes)
 		return MLK_REASON_OPERAND;
 	return MLK_REASON_NONE;
 }
@@ -230,34 +218,20 @@ static void mlk_binary_block(const struct mlk_binary_params *p, s32 *x, s32 *y,
 					  p->act_max);
 }
 
-/* Elements from one index of each dimension to the next. */
-static void mlk_binary_strides(u32 *strides, const u32 *dims, u32 repeat)
-{
-	u32 elements = 1, i;
-
-	for (i = MLK_MAX_RANK; i-- > 0;) {
-		u32 repeated = repeat >> i & 1;
-
-		strides[i] = repeated ? 0 : elements;
-		elements *= repeated ? 1 : dims[i];
-	}
-}
-
 /* What a row works on: where its operands and its result begin, and steps. */
 struct mlk_binary_place {
 	const void *x;
 	const void *y;
 	void *out;
-	u32 at1;
-	u32 at2;
+	struct mlk_walk walk;
 	u32 at;
-	u32 step1;
-	u32 step2;
 };
 
 static void mlk_binary_row(const struct mlk_binary_params *p,
 			   const struct mlk_binary_place *row, u32 wide)
 {
+	u32 step1 = row->walk.step1[MLK_MAX_RANK - 1];
+	u32 step2 = row->walk.step2[MLK_MAX_RANK - 1];
 	u32 length = p->dims[MLK_MAX_RANK - 1], i, n;
 	s32 x[MLK_BINARY_BLOCK], y[MLK_BINARY_BLOCK];
 
@@ -265,10 +239,10 @@ static void mlk_binary_row(const struct mlk_binary_params *p,
 		n = length - i;
 		if (n > MLK_BINARY_BLOCK)
 			n = MLK_BINARY_BLOCK;
-		mlk_binary_load(x, row->x, row->at1 + i * row->step1,
-				row->step1, n, wide);
-		mlk_binary_load(y, row->y, row->at2 + i * row->step2,
-				row->step2, n, wide);
+		mlk_binary_load(x, row->x, row->walk.at1 + i * step1, step1, n,
+				wide);
+		mlk_binary_load(y, row->y, row->walk.at2 + i * step2, step2, n,
+				wide);
 		mlk_binary_block(p, x, y, n);
 		mlk_binary_store(row->out, row->at + i, x, n, wide);
 	}
@@ -281,10 +255,10 @@ static void mlk_binary_row_simd(const struct mlk_simd *simd,
 {
 	const struct mlk_binary_row r = {
 		.params = p,
-		.x = (const s8 *)row->x + row->at1,
-		.y = (const s8 *)row->y + row->at2,
-		.x_step = row->step1,
-		.y_step = row->step2,
+		.x = (const s8 *)row->x + row->walk.at1,
+		.y = (const s8 *)row->y + row->walk.at2,
+		.x_step = row->walk.step1[MLK_MAX_RANK - 1],
+		.y_step = row->walk.step2[MLK_MAX_RANK - 1],
 		.out = (s8 *)row->out + row->at,
 		.n = p->dims[MLK_MAX_RANK - 1],
 	};
@@ -298,36 +272,22 @@ void mlk_run_binary(const struct mlk_frame *f)
 	u32 wide = f->tensors[f->op->out[0]].dtype == MLK_INT16;
 	int fast = !wide && p->kind <= MLK_BINARY_MUL && f->simd &&
 		   f->simd->binary;
-	u32 step1[MLK_MAX_RANK], step2[MLK_MAX_RANK];
 	const u32 last = MLK_MAX_RANK - 1;
-	u32 index[MLK_MAX_RANK] = { 0 };
 	struct mlk_binary_place row = {
 		.x = mlk_in(f, 0),
 		.y = mlk_in(f, 1),
 		.out = mlk_out(f, 0),
 	};
-	u32 i;
 
-	mlk_binary_strides(step1, p->dims, p->repeat1);
-	mlk_binary_strides(step2, p->dims, p->repeat2);
-	row.step1 = step1[last];
-	row.step2 = step2[last];
+	mlk_repeat_strides(row.walk.step1, p->dims, MLK_MAX_RANK, p->repeat1);
+	mlk_repeat_strides(row.walk.step2, p->dims, MLK_MAX_RANK, p->repeat2);
 	do {
 		if (fast)
 			mlk_binary_row_simd(f->simd, p, &row);
 		else
 			mlk_binary_row(p, &row, wide);
 		row.at += p->dims[last];
-		for (i = last; i-- > 0;) {
-			row.at1 += step1[i];
-			row.at2 += step2[i];
-			if (++index[i] < p->dims[i])
-				break;
-			row.at1 -= step1[i] * p->dims[i];
-			row.at2 -= step2[i] * p->dims[i];
-			index[i] = 0;
-		}
-	} while (i < last); /* i has wrapped after the last row */
+	} while (mlk_walk_next(&row.walk, p->dims, last));
 }
 
 #endif /* MLK_CONFIG_BINARY */

@@ -11,12 +11,9 @@
 int mlk_check_lut_s16(struct mlk_check *c)
 {
 	const struct mlk_lut_params *p = &c->op->lut;
-	const struct mlk_tensor *in = mlk_operand(c, 0);
-	const struct mlk_tensor *out = mlk_result(c, 0);
 
 	c->used_words = sizeof(*p) / 4;
-	if (in->dtype != MLK_INT16 || out->dtype != MLK_INT16 ||
-	    in->bytes != out->bytes)
+	if (!mlk_both_s16(c))
 		return MLK_REASON_OPERAND;
 	if (!mlk_data_ok(c, p->table, MLK_LUT_S16_ENTRIES * 2))
 		return MLK_REASON_DATA;

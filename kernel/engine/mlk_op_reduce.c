@@ -83,9 +83,9 @@ static inline s32 mlk_reduce_step(u32 kind, s32 acc, s32 x)
 }
 
 /* The innermost dimensions of both kinds, in the order of the elements. */
-static inline __attribute__((always_inline)) void
-mlk_reduce_inner(const struct mlk_reduce_params *p, s32 *acc, const void *in,
-		 size_t start, u32 n, enum mlk_reduce_form form)
+static MLK_INLINE void mlk_reduce_inner(const struct mlk_reduce_params *p,
+					s32 *acc, const void *in, size_t start,
+					u32 n, enum mlk_reduce_form form)
 {
 	u32 keep = p->keep_stride[2], over = p->over_stride[2], i, k;
 

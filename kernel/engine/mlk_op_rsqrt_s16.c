@@ -3,7 +3,6 @@
  * RSQRT of int16. Arithmetic: RsqrtEvalQuantized in tensorflow/lite/micro/
  * kernels/elementwise.cc.
  */
-#include "mlk_fixed.h"
 #include "mlk_op.h"
 
 #if MLK_CONFIG_RSQRT_S16
@@ -14,12 +13,9 @@
 int mlk_check_rsqrt_s16(struct mlk_check *c)
 {
 	const struct mlk_rsqrt_s16_params *p = &c->op->rsqrt_s16;
-	const struct mlk_tensor *in = mlk_operand(c, 0);
-	const struct mlk_tensor *out = mlk_result(c, 0);
 
 	c->used_words = sizeof(*p) / 4;
-	if (in->dtype != MLK_INT16 || out->dtype != MLK_INT16 ||
-	    in->bytes != out->bytes)
+	if (!mlk_both_s16(c))
 		return MLK_REASON_OPERAND;
 	if (p->multiplier < 0 || p->shift < -31 || p->shift > 30)
 		return MLK_REASON_PARAM;

@@ -11,12 +11,9 @@
 int mlk_check_sigmoid_s16(struct mlk_check *c)
 {
 	const struct mlk_sigmoid_params *p = &c->op->sigmoid;
-	const struct mlk_tensor *in = mlk_operand(c, 0);
-	const struct mlk_tensor *out = mlk_result(c, 0);
 
 	c->used_words = sizeof(*p) / 4;
-	if (in->dtype != MLK_INT16 || out->dtype != MLK_INT16 ||
-	    in->bytes != out->bytes)
+	if (!mlk_both_s16(c))
 		return MLK_REASON_OPERAND;
 	/* so that every product and its rounding stay inside 31 bits */
 	if (p->multiplier > 32767 || p->shift > 30 || p->tanh > 1)

@@ -51,13 +51,12 @@ int mlk_check_svdf(struct mlk_check *c)
 
 /* The newest column: what each filter makes of the input now. */
 static s32 mlk_svdf_feature(const struct mlk_svdf_params *p, const s8 *in,
-			    const s8 *weights, s32 bias)
+			    const s8 *weights, s32 bias, s32 low, s32 high)
 {
 	u32 sum = (u32)bias + mlk_dot_s8(in, weights, p->inputs);
 
-	sum = (u32)mlk_requant((s32)sum, p->feature_multiplier,
-			       p->feature_shift);
-	return (s32)(sum + (u32)p->state_zero_point);
+	return mlk_scaled(sum, p->feature_multiplier, p->feature_shift,
+			  p->state_zero_point, low, high);
 }
 
 /* Sums wrap as the reference's do on every machine that it runs on. */
@@ -79,6 +78,7 @@ static void mlk_svdf_remember(const struct mlk_frame *f, const s8 *in,
 	const s32 *bias = (const s32 *)(f->program + p->feature_bias);
 	u32 wide = f->tensors[f->op->out[1]].dtype == MLK_INT16;
 	u32 filters = p->units * p->rank;
+	s32 most = wide ? 32767 : 127;
 	u32 at = p->memory - 1;
 	u32 i;
 
@@ -86,12 +86,13 @@ static void mlk_svdf_remember(const struct mlk_frame *f, const s8 *in,
 	memmove(state, (u8 *)state + (1u << wide),
 		(filters * p->memory - 1) << wide);
 	for (i = 0; i < filters; i++) {
-		s32 x = mlk_svdf_feature(p, in, weights, bias[i]);
+		s32 x = mlk_svdf_feature(p, in, weights, bias[i], -most - 1,
+					 most);
 
 		if (wide)
-			((s16 *)state)[at] = (s16)mlk_clamp(x, -32768, 32767);
+			((s16 *)state)[at] = (s16)x;
 		else
-			((s8 *)state)[at] = (s8)mlk_clamp(x, -128, 127);
+			((s8 *)state)[at] = (s8)x;
 		weights += p->inputs;
 		at += p->memory;
 	}
@@ -123,10 +124,8 @@ void mlk_run_svdf(const struct mlk_frame *f)
 			else
 				sum += mlk_dot_s8((const s8 *)state,
 						  (const s8 *)time, taps);
-			sum = (u32)mlk_requant((s32)sum, p->multiplier,
-					       p->shift);
-			sum += (u32)p->out_zero_point;
-			*out++ = (s8)mlk_clamp((s32)sum, -128, 127);
+			*out++ = (s8)mlk_scaled(sum, p->multiplier, p->shift,
+						p->out_zero_point, -128, 127);
 			state += taps << wide;
 			time += taps << wide;
 		}

@@ -7,6 +7,8 @@
  */
 #include "mlk_op.h"
 
+#define MLK_BLOCK_BYTES (MLK_BLOCK_OUTPUTS * MLK_BLOCK_INPUTS)
+
 static u32 mlk_output_blocks(u32 width)
 {
 	return width / 16 + (width % 16 != 0);
@@ -52,7 +54,9 @@ struct mlk_product mlk_product_of(const struct mlk_frame *f,
 		.in_stride = w->depth,
 		.out_stride = w->width,
 		.lines = 1,
+		.line_stride = 0,
 		.runs = 1,
+		.run_stride = 0,
 		.run = w->depth,
 		.depth = w->depth,
 		.width = w->width,
@@ -64,82 +68,158 @@ struct mlk_product mlk_product_of(const struct mlk_frame *f,
 		.out_zero_point = w->out_zero_point,
 		.act_min = w->act_min,
 		.act_max = w->act_max,
+		.padded = 0,
+		.readable = 0,
 	};
 }
 
+/* The sums of four outputs, for as many inputs as they cannot overflow with. */
+#define MLK_SUMS_INPUTS 0x10000u
+
+#if __SIZEOF_POINTER__ == 8
+
 /*
- * The first @lanes outputs of a block times four inputs. Sums wrap modulo 2^32
- * like the reference's do on every target.
+ * Two outputs share a word: one multiplication makes a product for both. That of
+ * the second is in the upper half, from which the first's borrows if it is
+ * negative. Weights have 128 added, so that each is a byte without a sign;
+ * @added is the sum of the inputs, which tells how much too much that is.
  */
-static inline void mlk_mac_block(u32 *acc, const s8 *w, const s8 *x, u32 lanes)
+struct mlk_sums {
+	u64 pair;
+	u64 next;
+	long added;
+};
+
+/* Four inputs times the weights of two outputs. */
+static MLK_INLINE u64 mlk_mac_pair(const s8 *w, long x0, long x1, long x2,
+				   long x3)
 {
-	s32 x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3];
+	const u64 bytes = 0x000000ff000000ff;
+	u64 v;
+
+	/* a load and never a call: blocks are aligned */
+	__builtin_memcpy(&v, __builtin_assume_aligned(w, 8), 8);
+	v ^= 0x8080808080808080;
+	return (v & bytes) * (u64)x0 + (v >> 8 & bytes) * (u64)x1 +
+	       (v >> 16 & bytes) * (u64)x2 + (v >> 24 & bytes) * (u64)x3;
+}
+
+static MLK_INLINE void mlk_mac(struct mlk_sums *sums, const s8 *w, long x0,
+			       long x1, long x2, long x3)
+{
+	sums->pair += mlk_mac_pair(w, x0, x1, x2, x3);
+	sums->next += mlk_mac_pair(w + 8, x0, x1, x2, x3);
+	sums->added += x0 + x1 + x2 + x3;
+}
+
+static MLK_INLINE void mlk_add_pair(u32 *acc, u64 pair, u32 added)
+{
+	u32 first = (u32)pair;
+
+	acc[0] += first - added;
+	acc[1] += (u32)(pair >> 32) + (first >> 31) - added;
+}
+
+static MLK_INLINE void mlk_add_sums(u32 *acc, const struct mlk_sums *sums)
+{
+	u32 added = (u32)sums->added * 128;
+
+	mlk_add_pair(acc, sums->pair, added);
+	mlk_add_pair(acc + 2, sums->next, added);
+}
+
+#else /* multiplications of 64 bits are dear */
+
+struct mlk_sums {
+	u32 sum[4];
+};
+
+static MLK_INLINE u32 mlk_mac_one(const s8 *w, long x0, long x1, long x2,
+				  long x3)
+{
+	return (u32)(x0 * w[0] + x1 * w[1] + x2 * w[2] + x3 * w[3]);
+}
+
+static MLK_INLINE void mlk_mac(struct mlk_sums *sums, const s8 *w, long x0,
+			       long x1, long x2, long x3)
+{
+	sums->sum[0] += mlk_mac_one(w, x0, x1, x2, x3);
+	sums->sum[1] += mlk_mac_one(w + 4, x0, x1, x2, x3);
+	sums->sum[2] += mlk_mac_one(w + 8, x0, x1, x2, x3);
+	sums->sum[3] += mlk_mac_one(w + 12, x0, x1, x2, x3);
+}
+
+static MLK_INLINE void mlk_add_sums(u32 *acc, const struct mlk_sums *sums)
+{
 	u32 i;
 
-	for (i = 0; i < lanes; i++, w += MLK_BLOCK_INPUTS)
-		acc[i] += (u32)(x0 * w[0] + x1 * w[1] + x2 * w[2] + x3 * w[3]);
+	for (i = 0; i < 4; i++)
+		acc[i] += sums->sum[i];
+}
+
+#endif
+
+/*
+ * Up to MLK_SUMS_INPUTS of a row's inputs, times four outputs. Returns the
+ * weights behind them.
+ */
+static MLK_INLINE const s8 *mlk_mac_run(u32 *acc, const s8 *w, const s8 *x,
+					u32 run)
+{
+	struct mlk_sums sums = { 0 };
+
+	for (; run >= 4; run -= 4, x += 4, w += MLK_BLOCK_BYTES)
+		mlk_mac(&sums, w, x[0], x[1], x[2], x[3]);
+	if (run) {
+		mlk_mac(&sums, w, x[0], run > 1 ? x[1] : 0, run > 2 ? x[2] : 0,
+			0);
+		w += MLK_BLOCK_BYTES;
+	}
+	mlk_add_sums(acc, &sums);
+	return w;
 }
 
 /*
- * One piece of an input row, and zeros behind its end. Returns the weights
- * behind it.
+ * Four outputs from number @i on, of which those that are there are stored. Sums
+ * wrap modulo 2^32 like the reference's do on every target.
  */
-static inline const s8 *mlk_mac_run(u32 *acc, const s8 *w, const s8 *x, u32 run,
-				    u32 lanes)
+static MLK_INLINE void mlk_product_four(const struct mlk_product *p,
+					const s8 *in, const s8 *w, u32 i,
+					s8 *out)
 {
-	const u32 step = MLK_BLOCK_OUTPUTS * MLK_BLOCK_INPUTS;
-	s8 rest[MLK_BLOCK_INPUTS] = { 0 };
-	u32 k;
+	u32 n = p->width - i;
+	const s32 *bias = p->bias + i;
+	u32 acc[4] = { (u32)bias[0], (u32)bias[1], (u32)bias[2], (u32)bias[3] };
+	u32 line, run, k;
 
-	for (k = 0; k + 4 <= run; k += 4, w += step)
-		mlk_mac_block(acc, w, x + k, lanes);
-	if (k == run)
-		return w;
-	for (; k < run; k++)
-		rest[k & 3] = x[k];
-	mlk_mac_block(acc, w, rest, lanes);
-	return w + step;
-}
-
-/*
- * Up to @lanes outputs from number @i on. Inlined for each number of lanes, so
- * that the sums stay in registers.
- */
-static inline __attribute__((always_inline)) void
-mlk_product_block(const struct mlk_product *p, const s8 *in, const s8 *w, u32 i,
-		  s8 *out, u32 lanes)
-{
-	u32 n = p->width - i < lanes ? p->width - i : lanes;
-	u32 acc[MLK_BLOCK_OUTPUTS];
-	u32 line, run, j;
-
-	for (j = 0; j < lanes; j++)
-		acc[j] = (u32)p->bias[i + j];
 	for (line = 0; line < p->lines; line++, in += p->line_stride) {
 		const s8 *x = in;
 
 		for (run = 0; run < p->runs; run++, x += p->run_stride)
-			w = mlk_mac_run(acc, w, x, p->run, lanes);
+			for (k = 0; k < p->run; k += MLK_SUMS_INPUTS)
+				w = mlk_mac_run(acc, w, x + k,
+						p->run - k < MLK_SUMS_INPUTS ?
+							p->run - k :
+							MLK_SUMS_INPUTS);
 	}
-	for (j = 0; j < n; j++)
-		out[i + j] = mlk_product_output(p, acc[j], i + j);
+	out[i] = mlk_product_output(p, acc[0], i);
+	if (n > 1)
+		out[i + 1] = mlk_product_output(p, acc[1], i + 1);
+	if (n > 2)
+		out[i + 2] = mlk_product_output(p, acc[2], i + 2);
+	if (n > 3)
+		out[i + 3] = mlk_product_output(p, acc[3], i + 3);
 }
 
 static void mlk_product_row(const struct mlk_product *p, const s8 *in, s8 *out)
 {
-	size_t block = (size_t)mlk_input_blocks(p->depth) * MLK_BLOCK_OUTPUTS *
-		       MLK_BLOCK_INPUTS;
+	size_t block = (size_t)mlk_input_blocks(p->depth) * MLK_BLOCK_BYTES;
 	const s8 *w = p->packed;
-	u32 i;
+	u32 i, j;
 
-	for (i = 0; i < p->width; i += MLK_BLOCK_OUTPUTS, w += block) {
-		if (p->width - i > 8)
-			mlk_product_block(p, in, w, i, out, 16);
-		else if (p->width - i > 4)
-			mlk_product_block(p, in, w, i, out, 8);
-		else
-			mlk_product_block(p, in, w, i, out, 4);
-	}
+	for (i = 0; i < p->width; i += MLK_BLOCK_OUTPUTS, w += block)
+		for (j = 0; j < MLK_BLOCK_OUTPUTS && i + j < p->width; j += 4)
+			mlk_product_four(p, in, w + 4 * j, i + j, out);
 }
 
 void mlk_product_c(const struct mlk_product *p)

@@ -78,13 +78,6 @@ static inline int mlk_is_s8(s32 value)
 	return value >= -128 && value <= 127;
 }
 
-static inline s32 mlk_scaled(u32 acc, s32 multiplier, s32 shift, s32 zero,
-			     s32 low, s32 high)
-{
-	return mlk_offset_clamped(mlk_requant((s32)acc, multiplier, shift),
-				  zero, low, high);
-}
-
 /* Is all of a filter in the data, and in its range? Returns the reason. */
 static inline int mlk_check_filter(const struct mlk_check *c,
 				   const struct mlk_filter *filter, u64 weights,

@@ -6,11 +6,11 @@ compared with another dtype, since no operator here looks at what it moves.
 """
 
 import math
-import os
 import random
 import struct
 
 import pytest
+from helpers.random_models import check, examples, seeds
 from helpers.reference import (
     Reference,
     assert_same,
@@ -19,13 +19,11 @@ from helpers.reference import (
     need_data,
     need_tflite,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pymlk import Model, ModelError, UnsupportedOpError
 from pymlk.write import Op, Tensor, build
-
-FACTOR = int(os.environ.get("PYMLK_EXAMPLES", "0"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,19 +31,7 @@ def _reference():
     need_tflite()
 
 
-def examples(count):
-    """Settings of one test: the same examples each time, unless more are wanted."""
-    return settings(
-        max_examples=count * max(FACTOR, 1),
-        derandomize=not FACTOR,
-        deadline=None,
-        print_blob=True,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
-
-
 QUANT = {"int8": -7, "uint8": 9, "int16": 0}
-seeds = st.integers(0, 2**32 - 1)
 
 
 def tensor(name, shape, dtype, data=None):
@@ -83,11 +69,6 @@ def model(name, sources, constants, results, options=None, order=None, version=1
     return build(tensors, ops, inputs, outs)
 
 
-def check(data, seed=0, rows=4):
-    """Compare; what the reference runs the engine must run."""
-    assert_same(data, Model(data, backend="engine"), rows, seed)
-
-
 def shapes(low=1, high=4, most=6):
     """Shapes of some ranks."""
     return st.lists(st.integers(1, most), min_size=low, max_size=high)
@@ -120,7 +101,7 @@ def test_concatenation(shape, dtype, parts, data):
         None,
         version,
     )
-    check(file, data.draw(seeds))
+    check(file, 4, data.draw(seeds))
 
 
 @examples(120)
@@ -156,7 +137,9 @@ def test_pack(shape, count, dtype, data):
     sources = [tensor(f"x{i}", shape, dtype) for i in range(count)]
     options = {"values_count": count, "axis": axis}
     version = {"int8": 2, "int16": 3}.get(dtype, 1)
-    check(model("PACK", sources, [], [tensor("y", out, dtype)], options, None, version))
+    check(
+        model("PACK", sources, [], [tensor("y", out, dtype)], options, None, version), 4
+    )
 
 
 @examples(60)
@@ -173,7 +156,8 @@ def test_unpack(shape, dtype, data):
     check(
         model(
             "UNPACK", [tensor("x", shape, dtype)], [], results, options, None, version
-        )
+        ),
+        4,
     )
 
 
@@ -199,7 +183,7 @@ def test_split(shape, count, dtype, data):
         (1, 0),
         {"int8": 2, "int16": 4, "int32": 3}[dtype],
     )
-    check(file, data.draw(seeds))
+    check(file, 4, data.draw(seeds))
 
 
 @examples(80)
@@ -231,7 +215,7 @@ def test_split_v(shape, sizes, rest, dtype, data):
         None,
         2,
     )
-    check(file, data.draw(seeds))
+    check(file, 4, data.draw(seeds))
 
 
 @examples(100)
@@ -256,7 +240,7 @@ def test_slice(shape, dtype, seed):
         None,
         {"int16": 4}.get(dtype, 3),
     )
-    check(file, seed)
+    check(file, 4, seed)
 
 
 def reference_shape(data):
@@ -321,7 +305,7 @@ def test_strided_slice(shape, dtype, seed):
         with pytest.raises(ModelError):
             Model(file(out), backend="engine")
         return
-    check(file(out), seed, 2)
+    check(file(out), 2, seed)
 
 
 @examples(100)
@@ -346,7 +330,7 @@ def test_transpose(order, shape, rank, dtype, seed):
         None,
         version,
     )
-    check(file, seed)
+    check(file, 4, seed)
 
 
 @examples(30)
@@ -363,7 +347,7 @@ def test_transpose_of_six(order, shape, seed):
         None,
         2,
     )
-    check(file, seed)
+    check(file, 4, seed)
 
 
 @examples(150)
@@ -397,7 +381,7 @@ def test_pad(name, shape, dtype, seed):
     except (RuntimeError, ValueError):
         assert dtype == "int16"
         return
-    check(file, seed)
+    check(file, 4, seed)
 
 
 @examples(80)
@@ -422,7 +406,7 @@ def test_mirror_pad(shape, mode, dtype, seed):
         None,
         2,
     )
-    check(file, seed)
+    check(file, 4, seed)
 
 
 @examples(60)
@@ -438,7 +422,7 @@ def test_tile(shape, dtype, seed):
         [ints("times", times)],
         [tensor("y", out, dtype)],
     )
-    check(file, seed)
+    check(file, 4, seed)
     # the reference has no int8 kernel
     if dtype == "uint8":
         like = model(
@@ -475,7 +459,7 @@ def test_broadcast_to(shape, lead, dtype, seed):
         None,
         3,
     )
-    check(file, seed)
+    check(file, 4, seed)
 
 
 @examples(60)
@@ -501,7 +485,7 @@ def test_blocks(block, shape, dtype, seed):
             [tensor("y", result, dtype)],
             {"block_size": block},
         )
-        check(file, seed)
+        check(file, 4, seed)
 
 
 @examples(200)
@@ -526,7 +510,7 @@ def test_resize_nearest_neighbor(shape, size, options, dtype, seed):
         None,
         4 if dtype == "int16" else 3,
     )
-    check(file, seed, 2)
+    check(file, 2, seed)
 
 
 @pytest.mark.parametrize("corners", [0, 1])
@@ -577,7 +561,7 @@ def test_gather(shape, indices, dtype, seed):
         None,
         4 if dtype == "int16" else 2,
     )
-    check(file, seed)
+    check(file, 4, seed)
 
 
 @examples(40)
@@ -591,7 +575,7 @@ def test_reverse(shape, dtype, seed):
         [ints("axis", [axis])],
         [tensor("y", shape, dtype)],
     )
-    check(file, seed)
+    check(file, 4, seed)
 
 
 @examples(60)
@@ -603,13 +587,13 @@ def test_expand_and_squeeze(shape, dtype, seed):
     out = list(shape)
     out.insert(axis % (len(shape) + 1), 1)
     x, y = tensor("x", shape, dtype), tensor("y", out, dtype)
-    check(model("EXPAND_DIMS", [x], [ints("axis", [axis], ())], [y]))
+    check(model("EXPAND_DIMS", [x], [ints("axis", [axis], ())], [y]), 4)
     drop = [i for i, d in enumerate(out) if d == 1]
     named = rng.sample(drop, rng.randint(0, len(drop)))
     gone = named or drop
     left = [d for i, d in enumerate(out) if i not in gone]
     z = tensor("z", left, dtype)
-    check(model("SQUEEZE", [y], [], [z], {"squeeze_dims": named}))
+    check(model("SQUEEZE", [y], [], [z], {"squeeze_dims": named}), 4)
 
 
 @examples(60)
@@ -664,7 +648,7 @@ def test_the_reshape_idiom_vanishes(shape, product, seed):
     ours = Model(file, backend="engine")
     # what is left is the copy that keeps input and output apart
     assert ours.ops == ("COPY",)
-    check(file, seed)
+    check(file, 4, seed)
 
 
 def streaming(first, shape, new, assign=True):
@@ -755,13 +739,13 @@ def test_unread_results_cost_nothing():
     )
     ours = Model(file, backend="engine")
     assert ours.ops == ("SPLIT",)
-    check(file)
+    check(file, 4)
 
 
 def test_uint8_of_2018():
     """An old model that only moves bytes."""
     path = need_data() / "models" / "coral__split_concat.tflite"
-    check(path.read_bytes(), 0, 10)
+    check(path.read_bytes(), 10, 0)
 
 
 def test_what_is_refused():

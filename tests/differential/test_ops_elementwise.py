@@ -10,7 +10,8 @@ import struct
 from fractions import Fraction
 
 import pytest
-from differential.test_ops_random import (
+from helpers.micro import MicroReference
+from helpers.random_models import (
     activations,
     check,
     every_byte,
@@ -22,7 +23,6 @@ from differential.test_ops_random import (
     unary,
     zero_points,
 )
-from helpers.micro import MicroReference
 from helpers.reference import (
     Reference,
     contents,

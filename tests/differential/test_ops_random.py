@@ -11,7 +11,19 @@ import random
 import struct
 
 import pytest
-from helpers.random_models import check, examples, f32, scales, seeds, zero_points
+from helpers.random_models import (
+    activations,
+    boundary,
+    check,
+    every_byte,
+    examples,
+    f32,
+    s8,
+    scales,
+    seeds,
+    unary,
+    zero_points,
+)
 from helpers.reference import (
     Reference,
     assert_same,
@@ -39,37 +51,6 @@ unsigned_zero_points = st.one_of(
 # The reference knows RELU and RELU6 up to version 2, RELU_N1_TO_1 in version 1 alone,
 # and refuses newer ones.
 versions = {"RELU": (1, 2), "RELU6": (1, 2), "RELU_N1_TO_1": (1,)}
-activations = st.sampled_from(("NONE", "RELU", "RELU_N1_TO_1", "RELU6"))
-
-
-def s8(values):
-    return struct.pack(f"{len(values)}b", *values)
-
-
-def unary(name, dtype, shape, quant_in, quant_out, version=1, options=None, out=None):
-    """Build a model of one operator with one operand."""
-    tensors = [
-        Tensor("x", shape, dtype[0], *(((q,) for q in quant_in) if quant_in else ())),
-        Tensor(
-            "y",
-            shape if out is None else out,
-            dtype[1],
-            *(((q,) for q in quant_out) if quant_out else ()),
-        ),
-    ]
-    return build(tensors, [Op(name, (0,), (1,), version, options or {})], [0], [1])
-
-
-def every_byte(data):
-    """Compare all 256 operands of an elementwise operator in one call."""
-    model = Model(data, backend="engine")
-    reference = Reference(data)
-    assert math.prod(model.input.shape) == 256
-    raw = bytes(range(256))
-    fill(model.inputs, (raw,))
-    model.invoke()
-    found, expected = contents(model.outputs), reference(raw)
-    assert found == expected, describe(found, expected)
 
 
 @st.composite
@@ -323,18 +304,6 @@ def test_softmax_of_two_levels(scale):
             model.invoke()
             found, expected = contents(model.outputs), reference(row)
             assert found == expected, f"{difference}: {describe(found, expected)}"
-
-
-def boundary(multiplier, shift, level):
-    """Find the least accumulator that is requantised to a level or more."""
-    low, high = -(2**31), 2**31 - 1
-    while low < high:
-        middle = (low + high) // 2
-        if arith.requantize(middle, multiplier, shift) >= level:
-            high = middle
-        else:
-            low = middle + 1
-    return low
 
 
 @pytest.mark.parametrize("per_channel", [True, False])

@@ -9,6 +9,7 @@ from helpers.models import dense, elementwise, filtered, pooled
 
 from pymlk import Model, Program
 from pymlk.engine import instruction_sets
+from pymlk.write import Layer, mlp
 
 FAST = [name for name in instruction_sets() if name != "c"]
 
@@ -54,6 +55,19 @@ def test_products_equal_plain_c(name: str) -> None:
     ]
     for rows, depth, width in rng.sample(shapes, 260):
         assert_same(name, dense(rows, depth, width, rng), rng, (rows, depth, width))
+
+
+@pytest.mark.parametrize("name", instruction_sets())
+def test_sums_of_a_long_row(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first output's sum is a huge one; the second's lacks nothing."""
+    depth = 70_000
+    rows = [[127] * depth, [1, -1] * (depth // 2)]
+    layer = Layer(rows, [0, 9], [1.0], 2.0, 0, "NONE")
+    monkeypatch.setenv("PYMLK_CPU", name)
+    model = Model(mlp([layer], 1.0, 0, softmax=False), backend="engine")
+    model.input.cast("B")[:] = b"\x80" * depth
+    model.invoke()
+    assert list(model.output.cast("B").cast("b")) == [-128, 5]
 
 
 @pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D"])

@@ -6,7 +6,16 @@ import random
 import struct
 
 import pytest
-from helpers.random_models import check, examples, f32, scales, seeds, zero_points
+from helpers.random_models import (
+    activations,
+    boundary,
+    check,
+    examples,
+    f32,
+    scales,
+    seeds,
+    zero_points,
+)
 from helpers.reference import Reference, contents, fill, need_tflite
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +23,6 @@ from hypothesis import strategies as st
 from pymlk import Model, ModelError, UnsupportedOpError
 from pymlk.compile import arith
 from pymlk.write import Op, Tensor, build
-
-activations = st.sampled_from(("NONE", "RELU", "RELU_N1_TO_1", "RELU6"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -334,18 +341,6 @@ def phases(draw):
 def test_phases(data, seed):
     """Images to batches and back, with any edges."""
     check(data, 4, seed)
-
-
-def boundary(multiplier, shift, level):
-    """Find the least accumulator that is requantised to a level or more."""
-    low, high = -(2**31), 2**31 - 1
-    while low < high:
-        middle = (low + high) // 2
-        if arith.requantize(middle, multiplier, shift) >= level:
-            high = middle
-        else:
-            low = middle + 1
-    return low
 
 
 @pytest.mark.parametrize("per_channel", [True, False])

@@ -2,9 +2,7 @@
 """The interface of Model: memory, borders, sources, threads, and what it refuses."""
 
 import gc
-import itertools
 import math
-import random
 import struct
 import threading
 import tracemalloc
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers.malloc_count import count_mallocs
+from helpers.models import int8, network, unary
 from helpers.need import need_module
 from helpers.reference import (
     manifest,
@@ -23,19 +22,7 @@ from helpers.reference import (
 from pymlk import Model, ModelError, Program, Quant, UnsupportedOpError
 from pymlk.compile import compile_model
 from pymlk.tflite import FallbackNotice
-from pymlk.write import Layer, Op, Tensor, build, mlp
-
-
-def network(widths=(5, 15, 5, 4), seed=1, softmax=True):
-    """A random network; its input has scale 0.05 and zero point 3."""
-    rng = random.Random(seed)
-    layers = []
-    for depth, width in itertools.pairwise(widths):
-        rows = [[rng.randint(-127, 127) for _ in range(depth)] for _ in range(width)]
-        bias = [rng.randint(-500, 500) for _ in range(width)]
-        scale = 0.05 * 0.01 * 60 * math.sqrt(depth) / 0.05
-        layers.append(Layer(rows, bias, [0.01], scale * 0.05, 0, "NONE"))
-    return mlp(layers, 0.05, 3, softmax=softmax)
+from pymlk.write import Op, Tensor, build
 
 
 def address(view):
@@ -43,16 +30,6 @@ def address(view):
     import ctypes
 
     return ctypes.addressof(ctypes.c_char.from_buffer(view))
-
-
-def unary(name, first, last, **options):
-    """A model of one operator."""
-    return build([first, last], [Op(name, (0,), (1,), options=options)], [0], [1])
-
-
-def int8(name, shape, scale=0.1, zero=0):
-    """An int8 tensor."""
-    return Tensor(name, shape, "int8", (scale,), (zero,))
 
 
 MLP = network()

@@ -80,11 +80,13 @@ class Builder:
         self.tensors.append(tensor)
         return tensor
 
-    def count_weights(self, weights: Tensor) -> None:
-        """Bound the weights of the whole model."""
+    def weights(self, weights: Tensor) -> bytes:
+        """Constant weights; those of the whole model are bounded."""
+        data = constant(weights)
         self.weight_bytes += weights.elements
         if self.weight_bytes > MAX_WEIGHT_BYTES:
             raise Unsupported(f"more than {MAX_WEIGHT_BYTES} bytes of weights in all")
+        return data
 
     def fold(self, op: Op, data: bytes) -> None:
         """Make an operator's result a constant: it is known now."""
@@ -150,6 +152,13 @@ def need(tensor: Tensor, *dtypes: str) -> None:
     """Refuse an operand of another dtype."""
     if tensor.dtype not in dtypes:
         raise Unsupported(f"{tensor} is {tensor.dtype}, not {' or '.join(dtypes)}")
+
+
+def constant(tensor: Tensor) -> bytes:
+    """The bytes of an operand that is known now."""
+    if tensor.data is None:
+        raise Unsupported(f"{tensor} is not constant")
+    return tensor.data
 
 
 def activation_range(

@@ -13,10 +13,10 @@ from ..program import (
 )
 from ..schema import Op, Tensor
 from ._moves import emit, strides
-from .common import Builder, Unsupported, need, quantization
+from .common import Builder, Unsupported, constant, need, quantization
 from .move import region, whole
 from .weights import Product, biases, lower_weights, multipliers, weight_zero
-from .window import Window, check_image, window
+from .window import Window, check_image, check_result, window
 
 # MLK_CONV_SHORT, MLK_CONV_GATHER, MLK_CONV_ROWS
 _SHORT, _GATHER, _ROWS = 16, 1024, 8
@@ -29,14 +29,6 @@ def _images(builder: Builder, op: Op) -> tuple[Tensor, Tensor, Tensor]:
         need(tensor, "INT8")
         check_image(op, tensor)
     return tensors
-
-
-def _check_result(product: Product, way: Window, width: int) -> None:
-    if product.result.shape != (way.batches, way.out_h, way.out_w, width):
-        raise ModelError(
-            f"{product.op}: {product.source} with {product.weights} does not give "
-            f"{product.result}"
-        )
 
 
 def _turned(way: Window) -> Window:
@@ -90,22 +82,15 @@ def _convolve(builder: Builder, product: Product, way: Window) -> None:
 def conv_2d(builder: Builder, op: Op) -> None:
     """Lower CONV_2D (kernels/conv.cc, integer_ops/conv.h)."""
     source, weights, result = _images(builder, op)
-    options = op.options
     width, kernel_h, kernel_w, depth = weights.shape
     groups = source.shape[3] // depth
     if not groups or source.shape[3] % depth or width % groups:
         raise ModelError(f"{op}: {weights} does not suit {source}")
     if weight_zero(weights):
         raise Unsupported(f"{weights} has a zero point")
-    way = window(
-        op,
-        source,
-        (kernel_h, kernel_w),
-        (options.integer(2), options.integer(1)),
-        (options.integer(5, 1), options.integer(4, 1)),
-    )
-    product = Product(op, source, weights, result, 2, options.enum(3), False)
-    _check_result(product, way, width)
+    way = window(op, source, (kernel_h, kernel_w), dilation=4)
+    check_result(op, way, f"{source} with {weights}", result, width)
+    product = Product(op, source, weights, result, 2, op.options.enum(3), False)
     if groups == 1:
         _convolve(builder, product, way)
     elif depth == 1:
@@ -158,13 +143,12 @@ def _widened(
     """Weights of neighbouring groups, for the channels of them all: zeros elsewhere."""
     depth, count = weights.shape[3], together * fold
     size = weights.elements // weights.shape[0]
-    taps = bytearray()
+    data, taps = constant(weights), bytearray()
     for i in range(count):
         before, behind = depth * (i // fold), depth * (together - 1 - i // fold)
         start = (first + i) * size
         for at in range(start, start + size, depth):
-            assert weights.data is not None
-            taps += bytes(before) + weights.data[at : at + depth] + bytes(behind)
+            taps += bytes(before) + data[at : at + depth] + bytes(behind)
     scales = weights.scales
     return builder.temporary(
         weights,
@@ -183,8 +167,6 @@ def _in_groups(builder: Builder, product: Product, way: Window, groups: int) -> 
     anyway.
     """
     op, source, weights, result = product[:4]
-    if weights.data is None:
-        raise Unsupported(f"{weights} is not constant")
     # scales and biases of all outputs are there
     multipliers(product, result.shape[3])
     bias = biases(builder, op, product.bias, result.shape[3])
@@ -208,11 +190,11 @@ def _in_groups(builder: Builder, product: Product, way: Window, groups: int) -> 
         start = region(source, inner, group * depth, strides(source.shape))
         emit(builder, op, [start])
         packed = struct.pack(f"<{count}i", *bias[first : first + count])
-        constant = builder.temporary(
+        part_bias = builder.temporary(
             weights, "bias", dtype="INT32", shape=(count,), data=packed
         )
         some = product._replace(
-            op=op._replace(inputs=(inner.index, -1, constant.index)),
+            op=op._replace(inputs=(inner.index, -1, part_bias.index)),
             source=inner,
             weights=_widened(builder, weights, first, together, fold),
             result=outer,
@@ -224,21 +206,14 @@ def _in_groups(builder: Builder, product: Product, way: Window, groups: int) -> 
 def depthwise_conv_2d(builder: Builder, op: Op) -> None:
     """DEPTHWISE_CONV_2D: kernels/depthwise_conv.cc, integer_ops/depthwise_conv.h."""
     source, weights, result = _images(builder, op)
-    options = op.options
     channels, width = source.shape[3], weights.shape[3]
     if weights.shape[0] != 1 or width % channels:
         raise ModelError(f"{op}: {weights} does not suit {source}")
-    way = window(
-        op,
-        source,
-        (weights.shape[1], weights.shape[2]),
-        (options.integer(2), options.integer(1)),
-        (options.integer(6, 1), options.integer(5, 1)),
-    )
+    way = window(op, source, (weights.shape[1], weights.shape[2]), dilation=5)
+    check_result(op, way, f"{source} with {weights}", result, width)
     # the reference does not look at zero points of the weights
     weights = weights._replace(zero_points=())
-    product = Product(op, source, weights, result, 2, options.enum(4), False, 3)
-    _check_result(product, way, width)
+    product = Product(op, source, weights, result, 2, op.options.enum(4), False, 3)
     if channels == 1:
         _convolve(builder, product, way)
     else:

@@ -19,7 +19,7 @@ from ._moves import (
     item_bytes,
     strides,
 )
-from .common import Builder, Unsupported, need, quantization
+from .common import Builder, Unsupported, constant, need, quantization
 
 INTEGERS = ("INT8", "UINT8", "INT16", "INT32", "INT64")
 
@@ -28,10 +28,8 @@ def constants(builder: Builder, op: Op, position: int) -> tuple[int, ...]:
     """The numbers of an operand that must be known when the program is made."""
     tensor = builder.operand(op, position)
     need(tensor, "INT32", "INT64")
-    if tensor.data is None:
-        raise Unsupported(f"{tensor} is not constant")
     code = "i" if tensor.dtype == "INT32" else "q"
-    return struct.unpack(f"<{tensor.elements}{code}", tensor.data)
+    return struct.unpack(f"<{tensor.elements}{code}", constant(tensor))
 
 
 def ends(
@@ -355,15 +353,13 @@ def pad(builder: Builder, op: Op) -> None:
     size = item_bytes(result)
     if op.name == "PADV2":
         value = builder.operand(op, 2)
-        if value.data is None:
-            raise Unsupported(f"{value} is not constant")
+        element = constant(value)
         if value.dtype != result.dtype or value.elements != 1:
             raise ModelError(f"{op}: {value} found, does not fit {result}")
         if result.dtype in ("INT8", "UINT8", "INT16") and (
             _scale(value) != _scale(result)
         ):
             raise ModelError(f"{op}: scales of {value} and {result} differ")
-        element = value.data
     else:
         _, zero = _scale(result)
         element = zero.to_bytes(size, "little", signed=zero < 0)

@@ -3,11 +3,10 @@
 
 from collections.abc import Callable
 
-from ...errors import ModelError
 from ..program import OP_POOL, OP_POOL_S16
 from ..schema import Op
 from .common import LIMITS, Builder, Unsupported, activation_range, need, quantization
-from .window import check_image, window
+from .window import check_image, check_result, window
 
 _AVERAGE, _MAX = 0, 1  # enum mlk_pool_kind
 # operator and most pixels of a window
@@ -27,15 +26,9 @@ def _pool(kind: int) -> Callable[[Builder, Op], None]:
         quantization(source)
         scale, zero = quantization(result)
         options = op.options
-        way = window(
-            op,
-            source,
-            (options.integer(4), options.integer(3)),
-            (options.integer(2), options.integer(1)),
-        )
+        way = window(op, source, (options.integer(4), options.integer(3)))
         channels = source.shape[3]
-        if result.shape != (way.batches, way.out_h, way.out_w, channels):
-            raise ModelError(f"{op}: {source} does not give {result}")
+        check_result(op, way, str(source), result, channels)
         opcode, most = _FORMS[source.dtype]
         taps = way.filter_h * way.filter_w
         if opcode == OP_POOL:

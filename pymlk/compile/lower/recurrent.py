@@ -39,13 +39,11 @@ def _matrix(builder: Builder, op: Op, position: int, shape: tuple[int, int]) -> 
     """Constant int8 weights without a zero point."""
     weights = builder.operand(op, position)
     need(weights, "INT8")
-    if weights.data is None:
-        raise Unsupported(f"{weights} is not constant")
+    builder.weights(weights)
     if weights.shape != shape or not weights.elements:
         raise ModelError(f"{op}: {weights} found, expected {shape[0]}x{shape[1]}")
     if weight_zero(weights):
         raise Unsupported(f"{weights} has a zero point")
-    builder.count_weights(weights)
     return weights
 
 
@@ -79,9 +77,7 @@ def svdf(builder: Builder, op: Op) -> None:
         raise ModelError(f"{op}: {time} cannot be of rank {rank}")
     units = filters // rank
     _matrix(builder, op, 1, (filters, inputs))
-    if time.data is None:
-        raise Unsupported(f"{time} is not constant")
-    builder.count_weights(time)
+    taps = builder.weights(time)
     state = _state(builder, op, 4)
     need(state, time.dtype)
     if state.elements != batches * filters * memory:
@@ -117,7 +113,7 @@ def svdf(builder: Builder, op: Op) -> None:
         memory,
         data.add(feature.data or b""),
         data.add_s32(feature_bias),
-        data.add(time.data),
+        data.add(taps),
         data.add_s32(bias),
         *scaling(in_scale, quantization(feature)[0], state_scale),
         state_zero,

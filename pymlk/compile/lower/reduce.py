@@ -2,7 +2,6 @@
 """Operators that reduce dimensions: MEAN, SUM, REDUCE_*, ARG_*, L2_NORMALIZATION."""
 
 import math
-import struct
 from collections.abc import Callable
 
 from ...errors import ModelError
@@ -10,6 +9,7 @@ from .. import arith
 from ..program import OP_ARG_EXTREME, OP_L2_NORM, OP_REDUCE
 from ..schema import Op, Tensor
 from .common import LIMITS, Builder, Unsupported, need, quantization, symmetric
+from .move import constants
 
 _SUM, _MAX, _MIN = 0, 1, 2  # enum mlk_reduce_kind
 _DIMS = 3  # MLK_REDUCE_DIMS
@@ -18,14 +18,9 @@ _MAX_DEPTH = 32768  # MLK_L2_NORM_MAX_DEPTH
 
 def _axes(builder: Builder, op: Op, source: Tensor) -> set[int]:
     """The dimensions that operand 1 names, from the front."""
-    tensor = builder.operand(op, 1)
-    need(tensor, "INT32", "INT64")
-    if tensor.data is None:
-        raise Unsupported(f"{tensor} is not constant")
-    code = "i" if tensor.dtype == "INT32" else "q"
     rank = len(source.shape)
     axes = set()
-    for axis in struct.unpack(f"<{tensor.elements}{code}", tensor.data):
+    for axis in constants(builder, op, 1):
         if not -rank <= axis < rank:
             raise ModelError(f"{op}: axis {axis} of {source}")
         axes.add(axis % rank)

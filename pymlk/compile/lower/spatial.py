@@ -10,17 +10,18 @@ from ..program import (
     OP_TRANSPOSE_CONV,
     Ref,
 )
-from ..schema import Op
+from ..schema import Op, Tensor
 from .common import (
     Builder,
     Unsupported,
     activation_range,
+    constant,
     need,
     quantization,
     symmetric,
 )
 from .weights import Product, biases, multipliers
-from .window import check_image, window
+from .window import Window, check_image, window
 
 _LERP_ONE = 1024
 
@@ -29,18 +30,14 @@ def constants(builder: Builder, op: Op, position: int, count: int) -> tuple[int,
     """Return an int32 operand that is known now."""
     tensor = builder.operand(op, position)
     need(tensor, "INT32")
-    if tensor.data is None:
-        raise Unsupported(f"{tensor} is not constant")
+    data = constant(tensor)
     if tensor.elements != count:
         raise ModelError(f"{op}: {tensor} found, expected {count} numbers")
-    return struct.unpack(f"<{count}i", tensor.data)
+    return struct.unpack(f"<{count}i", data)
 
 
 def _scaling(builder: Builder, p: Product, width: int) -> list[Ref]:
     """Multipliers and shifts of all outputs."""
-    if p.weights.data is None:
-        raise Unsupported(f"{p.weights} is not constant")
-    builder.count_weights(p.weights)
     scaling = multipliers(p, width)
     return [
         builder.data.add_s32([m for m, _ in scaling]),
@@ -48,12 +45,11 @@ def _scaling(builder: Builder, p: Product, width: int) -> list[Ref]:
     ]
 
 
-def transpose_conv(builder: Builder, op: Op) -> None:
-    """TRANSPOSE_CONV: kernels/transpose_conv.cc, integer_ops/transpose_conv.h."""
-    weights, source = builder.operand(op, 1), builder.operand(op, 2)
-    result = builder.result(op)
+def transposed(
+    builder: Builder, op: Op, source: Tensor, weights: Tensor, result: Tensor
+) -> Window:
+    """Check the shapes of a TRANSPOSE_CONV: its filter moves over the result."""
     for tensor in (source, weights, result):
-        need(tensor, "INT8")
         check_image(op, tensor)
     shape = constants(builder, op, 0, 4)
     width, filter_h, filter_w, channels = weights.shape
@@ -63,21 +59,30 @@ def transpose_conv(builder: Builder, op: Op) -> None:
         or (shape[3], channels) != (width, source.shape[3])
     ):
         raise ModelError(f"{op}: {source} with {weights} does not give {result}")
-    options = op.options
-    # the filter moves over the result
-    strides = options.integer(2), options.integer(1)
-    way = window(op, result, (filter_h, filter_w), strides)
-    way = way._replace(
-        in_h=source.shape[1], in_w=source.shape[2], out_h=shape[1], out_w=shape[2]
+    return window(op, result, (filter_h, filter_w))
+
+
+def transpose_conv(builder: Builder, op: Op) -> None:
+    """TRANSPOSE_CONV: kernels/transpose_conv.cc, integer_ops/transpose_conv.h."""
+    weights, source = builder.operand(op, 1), builder.operand(op, 2)
+    result = builder.result(op)
+    for tensor in (source, weights, result):
+        need(tensor, "INT8")
+    way = transposed(builder, op, source, weights, result)._replace(
+        in_h=source.shape[1],
+        in_w=source.shape[2],
+        out_h=result.shape[1],
+        out_w=result.shape[2],
     )
+    width, filter_h, filter_w, channels = weights.shape
+    taps = builder.weights(weights)
     # the reference does not look at zero points of the weights
     weights = weights._replace(zero_points=())
-    product = Product(op, source, weights, result, 3, options.enum(3), False)
+    product = Product(op, source, weights, result, 3, op.options.enum(3), False)
     scaling = _scaling(builder, product, width)
-    assert weights.data is not None
     _, in_zero = quantization(source)
     out_scale, out_zero = quantization(result)
-    taps = -(-filter_h // way.stride_h) * -(-filter_w // way.stride_w)
+    reached = -(-filter_h // way.stride_h) * -(-filter_w // way.stride_w)
     builder.step(
         OP_TRANSPOSE_CONV,
         op,
@@ -87,14 +92,14 @@ def transpose_conv(builder: Builder, op: Op) -> None:
             *way,
             channels,
             width,
-            builder.data.add(weights.data),
+            builder.data.add(taps),
             builder.data.add_s32(biases(builder, op, 3, width)),
             *scaling,
             in_zero,
             out_zero,
-            *activation_range(op, options.enum(3), out_scale, out_zero),
+            *activation_range(op, op.options.enum(3), out_scale, out_zero),
         ),
-        macs=result.elements * taps * channels,
+        macs=result.elements * reached * channels,
     )
 
 

@@ -9,7 +9,7 @@ from ...errors import ModelError
 from .. import arith
 from ..program import BLOCK_INPUTS, BLOCK_OUTPUTS, Data, Ref
 from ..schema import Op, Tensor
-from .common import Builder, Unsupported, activation_range, need, quantization
+from .common import Builder, activation_range, constant, need, quantization
 
 
 def pack(rows: list[bytes], *, by_taps: bool = False) -> bytes:
@@ -99,11 +99,10 @@ def biases(builder: Builder, op: Op, position: int, width: int) -> list[int]:
         return [0] * width
     bias = builder.operand(op, position)
     need(bias, "INT32")
-    if bias.data is None:
-        raise Unsupported(f"{bias} is not constant")
+    data = constant(bias)
     if bias.elements != width:
         raise ModelError(f"{op}: {bias} found, expected {width} biases")
-    return list(struct.unpack(f"<{width}i", bias.data))
+    return list(struct.unpack(f"<{width}i", data))
 
 
 def weight_zero(weights: Tensor) -> int:
@@ -124,9 +123,7 @@ def lower_weights(
     All dimensions of the weights but that of the outputs are the inputs of a row,
     which may come in pieces of some inputs.
     """
-    if p.weights.data is None:
-        raise Unsupported(f"{p.weights} is not constant")
-    builder.count_weights(p.weights)
+    taps = builder.weights(p.weights)
     width = p.weights.shape[p.outputs]
     depth = p.weights.elements // width
     zero = weight_zero(p.weights)
@@ -136,9 +133,9 @@ def lower_weights(
     least, most = activation_range(p.op, p.activation, out_scale, out_zero)
     bias = biases(builder, p.op, p.bias, width)
     if p.outputs:
-        rows = [p.weights.data[i::width] for i in range(width)]
+        rows = [taps[i::width] for i in range(width)]
     else:
-        rows = [p.weights.data[i * depth : (i + 1) * depth] for i in range(width)]
+        rows = [taps[i * depth : (i + 1) * depth] for i in range(width)]
     unsigned = []
     for i, row in enumerate(rows):
         row_sum = signed_sum(row)

@@ -9,10 +9,19 @@ from .. import arith
 from ..program import OP_CONV_S16
 from ..schema import Op, Tensor
 from ._moves import Fill, Move, emit, strides
-from .common import LIMITS, Builder, Unsupported, activation_range, need, symmetric
-from .spatial import constants
+from .common import (
+    LIMITS,
+    Builder,
+    Unsupported,
+    activation_range,
+    constant,
+    need,
+    symmetric,
+)
+from .dense import check_rows
+from .spatial import transposed
 from .weights import Product, multipliers, weight_zero
-from .window import Window, check_image, window
+from .window import Window, check_image, check_result, window
 
 
 class _Layer(NamedTuple):
@@ -36,12 +45,10 @@ def _operands(
         need(tensor, "INT16")
         symmetric(tensor)
     need(weights, "INT8")
-    if weights.data is None:
-        raise Unsupported(f"{weights} is not constant")
+    taps = builder.weights(weights)
     if not weights.elements:
         raise ModelError(f"{op}: {weights} is empty")
-    builder.count_weights(weights)
-    return source, weights, result, weights.data
+    return source, weights, result, taps
 
 
 def side_by_side(taps: bytes, width: int) -> bytes:
@@ -57,13 +64,12 @@ def _biases(builder: Builder, layer: _Layer, width: int) -> tuple[list[int], boo
         return [0] * width, layer.sums[0] == "INT64"
     bias = builder.operand(p.op, p.bias)
     need(bias, *layer.sums)
-    if bias.data is None:
-        raise Unsupported(f"{bias} is not constant")
+    data = constant(bias)
     if bias.elements != width:
         raise ModelError(f"{p.op}: {bias} found, expected {width} biases")
     wide = bias.dtype == "INT64"
     code = "q" if wide else "i"
-    return list(struct.unpack(f"<{width}{code}", bias.data)), wide
+    return list(struct.unpack(f"<{width}{code}", data)), wide
 
 
 def _step(
@@ -116,14 +122,7 @@ def _product(builder: Builder, layer: _Layer, rows: int) -> None:
 def fully_connected(builder: Builder, op: Op) -> None:
     """FULLY_CONNECTED (kernels/fully_connected.cc, integer_ops/fully_connected.h)."""
     source, weights, result, taps = _operands(builder, op)
-    if op.options.enum(1) != 0:
-        raise Unsupported("shuffled weights")
-    if len(weights.shape) != 2:
-        raise ModelError(f"{op}: {weights} found, expected width x depth")
-    width, depth = weights.shape
-    rows = source.elements // depth
-    if rows == 0 or source.elements % depth or result.elements != rows * width:
-        raise ModelError(f"{op}: {source} times {weights} does not give {result}")
+    rows = check_rows(op, source, weights, result)
     product = Product(op, source, weights, result, 2, op.options.enum(0), True)
     _product(builder, _Layer(product, 1, taps, -weight_zero(weights)), rows)
 
@@ -162,19 +161,10 @@ def conv_2d(builder: Builder, op: Op) -> None:
     options = op.options
     width, filter_h, filter_w, depth = weights.shape
     groups = source.shape[3] // depth
-    way = window(
-        op,
-        source,
-        (filter_h, filter_w),
-        (options.integer(2), options.integer(1)),
-        (options.integer(5, 1), options.integer(4, 1)),
-    )
-    if (
-        source.shape[3] % depth
-        or width % groups
-        or result.shape != (way.batches, way.out_h, way.out_w, width)
-    ):
-        raise ModelError(f"{op}: {source} with {weights} does not give {result}")
+    if source.shape[3] % depth or width % groups:
+        raise ModelError(f"{op}: {weights} does not suit {source}")
+    way = window(op, source, (filter_h, filter_w), dilation=4)
+    check_result(op, way, f"{source} with {weights}", result, width)
     product = Product(op, source, weights, result, 2, options.enum(3), False)
     if depth == 1:
         taps = side_by_side(taps, width)
@@ -190,15 +180,8 @@ def depthwise_conv_2d(builder: Builder, op: Op) -> None:
     channels, width = source.shape[3], weights.shape[3]
     if weights.shape[0] != 1 or width % channels:
         raise ModelError(f"{op}: {weights} does not suit {source}")
-    way = window(
-        op,
-        source,
-        (weights.shape[1], weights.shape[2]),
-        (options.integer(2), options.integer(1)),
-        (options.integer(6, 1), options.integer(5, 1)),
-    )
-    if result.shape != (way.batches, way.out_h, way.out_w, width):
-        raise ModelError(f"{op}: {source} with {weights} does not give {result}")
+    way = window(op, source, (weights.shape[1], weights.shape[2]), dilation=5)
+    check_result(op, way, f"{source} with {weights}", result, width)
     # the reference does not look at zero points of the weights
     weights = weights._replace(zero_points=())
     product = Product(op, source, weights, result, 2, options.enum(4), False, 3)
@@ -234,25 +217,14 @@ def transpose_conv(builder: Builder, op: Op) -> None:
     filter turned round, over a source with zeros between its pixels.
     """
     source, weights, result, taps = _operands(builder, op, (2, 1))
-    for tensor in (source, weights, result):
-        check_image(op, tensor)
-    shape = constants(builder, op, 0, 4)
+    over = transposed(builder, op, source, weights, result)
     width, filter_h, filter_w, channels = weights.shape
-    if (
-        shape != result.shape
-        or shape[0] != source.shape[0]
-        or (shape[3], channels) != (width, source.shape[3])
-    ):
-        raise ModelError(f"{op}: {source} with {weights} does not give {result}")
-    options = op.options
-    steps = options.integer(2), options.integer(1)
-    over = window(op, result, (filter_h, filter_w), steps)
-    spread = _spread(builder, op, source, steps)
+    spread = _spread(builder, op, source, (over.stride_h, over.stride_w))
     way = over._replace(
         in_h=spread.shape[1],
         in_w=spread.shape[2],
-        out_h=shape[1],
-        out_w=shape[2],
+        out_h=result.shape[1],
+        out_w=result.shape[2],
         stride_h=1,
         stride_w=1,
         pad_h=filter_h - 1 - over.pad_h,
@@ -266,5 +238,5 @@ def transpose_conv(builder: Builder, op: Op) -> None:
     if channels == 1:
         turned = side_by_side(turned, width)
     weights = weights._replace(zero_points=())
-    product = Product(op, source, weights, result, 3, options.enum(3), False)
+    product = Product(op, source, weights, result, 3, op.options.enum(3), False)
     _step(builder, _Layer(product, 1, turned), way, spread, width)

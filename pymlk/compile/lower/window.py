@@ -58,11 +58,19 @@ def window(
     op: Op,
     source: Tensor,
     kernel: tuple[int, int],
-    strides: tuple[int, int],
-    dilations: tuple[int, int] = (1, 1),
+    dilation: int = 0,
 ) -> Window:
-    """How a filter moves over a source; padding is option 0 of all such operators."""
-    same = op.options.enum(0) == 0
+    """How a filter moves over a source.
+
+    Options of all such operators are padding, strides of columns and rows, and, for
+    those that have them, dilations of columns and rows from number `dilation` on.
+    """
+    options = op.options
+    same = options.enum(0) == 0
+    strides = options.integer(2), options.integer(1)
+    dilations = 1, 1
+    if dilation:
+        dilations = options.integer(dilation + 1, 1), options.integer(dilation, 1)
     batches, height, width, _ = source.shape
     pad_h, out_h = padding(op, same, height, kernel[0], strides[0], dilations[0])
     pad_w, out_w = padding(op, same, width, kernel[1], strides[1], dilations[1])
@@ -78,3 +86,9 @@ def window(
         pad_h,
         pad_w,
     )
+
+
+def check_result(op: Op, way: Window, given: str, result: Tensor, width: int) -> None:
+    """Refuse a result that is not what the window gives."""
+    if result.shape != (way.batches, way.out_h, way.out_w, width):
+        raise ModelError(f"{op}: {given} does not give {result}")
