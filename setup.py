@@ -54,12 +54,18 @@ PARTS = {
             "pymlk.loop",
             "pymlk.policy",
             "pymlk.proxy_loop",
+            "pymlk.record",
             "pymlk.serve",
             "pymlk.service",
             "pymlk.stream",
             "pymlk.trial",
         ],
         ["msgspec"],
+    ),
+    "PYMLK_REPLAY": (
+        [],
+        ["pymlk.records", "pymlk.replay", "pymlk.cli.replay", "pymlk.cli.export"],
+        [],
     ),
     "PYMLK_LEARN": (
         [],
@@ -77,6 +83,8 @@ PARTS = {
     "PYMLK_CLI": (["pymlk.cli"], ["pymlk.__main__"], []),
     "PYMLK_MODELS": (["pymlk.models", "pymlk.models.readahead"], [], []),
 }
+
+EXTRAS = {"PYMLK_TFLITE": "tflite", "PYMLK_REPLAY": "export"}
 
 
 def is_off(symbol):
@@ -101,10 +109,11 @@ class ChosenDistribution(Distribution):
             for text in self.install_requires
             if not text.startswith(tuple(GONE_REQUIRES))
         ]
-        if is_off("PYMLK_TFLITE"):
-            for kept in (self, self.metadata):
-                kept.extras_require.pop("tflite", None)
-            self.metadata.provides_extras.pop("tflite", None)
+        for symbol, extra in EXTRAS.items():
+            if is_off(symbol):
+                for kept in (self, self.metadata):
+                    kept.extras_require.pop(extra, None)
+                self.metadata.provides_extras.pop(extra, None)
         if is_off("PYMLK_CLI"):
             self.entry_points = {}
 

@@ -85,12 +85,10 @@ cdef class _StreamTutor(Tutor):
         self.version_gain.add(arm, score)
 
     cdef void outcome(
-        self, Stream stream, uint64_t seq, int arm, int64_t value, double score
+        self, Stream stream, uint64_t seq, int64_t value, double score
     ) noexcept nogil:  # hot
         """A kernel's client says how good its decision on a sample was."""
         cdef int place = stream.guard._place(value)
-        if arm >= 0:
-            self.version_gain.add(arm, score)
         if stream.guard._values[place] == value:
             self.learner.correct(self.key(seq), place)
             self.learner.update(self.key(seq), score)

@@ -53,5 +53,9 @@ class ProxyError(MlkError, OSError):
     """
 
 
+class RecordError(MlkError, ValueError):
+    """A log of decisions is in use, has a wrong size, or is none."""
+
+
 class StateError(MlkError, OSError):
     """What was learnt cannot be kept or forgotten; carries errno and path."""

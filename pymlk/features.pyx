@@ -11,6 +11,7 @@ from cpython.buffer cimport PyBUF_FORMAT, PyBUF_WRITABLE
 from libc.math cimport fabs, log1p, round
 from libc.stdint cimport int8_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 KINDS = ("value", "delta", "rate", "ratio", "delta_ratio")
 
@@ -179,19 +180,25 @@ cdef class Features:
         return READY
 
     def step(self, row, before, double seconds):
-        """Compute from two whole rows of valid fields: for recipes and tests.
+        """Compute from two whole rows: for recipes, tests and replay.
 
         Parameters
         ----------
-        row, before : sequence of int
-            The later and the earlier snapshot.
+        row, before : sequence of int or None
+            The later and the earlier snapshot; None is a field that could not be read.
         seconds : float
             Time between them; 0 if there is no earlier one.
 
         Returns
         -------
         tuple of (int, bytes)
-            0 if ready (1 while warming up), and the int8 row.
+            0 if ready, 1 while warming up, 2 if a field that is needed could not be
+            read; and the int8 row.
+
+        Raises
+        ------
+        ValueError
+            If the rows differ in length, are longer than 64, or lack a field.
 
         Thread safety
         -------------
@@ -199,7 +206,8 @@ cdef class Features:
         """
         cdef int64_t now[64]
         cdef int64_t then[64]
-        cdef uint8_t all_valid[8]
+        cdef uint8_t valid[8]
+        cdef uint8_t valid_before[8]
         cdef int8_t out[64]
         cdef Py_ssize_t i
         if len(row) != len(before) or len(row) > 64 or self.n > 64:
@@ -207,14 +215,17 @@ cdef class Features:
                 f"rows of {len(row)} and {len(before)} fields found, two equal ones of "
                 "at most 64 expected"
             )
+        memset(valid, 0, sizeof(valid))
+        memset(valid_before, 0, sizeof(valid_before))
+        memset(out, 0, sizeof(out))
         for i in range(len(row)):
-            now[i], then[i] = row[i], before[i]
-        for i in range(8):
-            all_valid[i] = 255
+            now[i], then[i] = row[i] or 0, before[i] or 0
+            valid[i >> 3] |= <uint8_t>((row[i] is not None) << (i & 7))
+            valid_before[i >> 3] |= <uint8_t>((before[i] is not None) << (i & 7))
         for i in range(self.n):
             if self._items[i].field >= len(row) or self._items[i].over >= len(row):
                 raise ValueError(f"feature {self.names[i]} needs a longer row")
-        state = self.compute(now, then, all_valid, all_valid, seconds, out)
+        state = self.compute(now, then, valid, valid_before, seconds, out)
         return state, (<char *>out)[:self.n]
 
     def reset(self):
@@ -226,6 +237,46 @@ cdef class Features:
         """
         for i in range(self.n):
             self._items[i].started = False
+
+    def get_state(self):
+        """The averages (``ema``), for a log.
+
+        Returns
+        -------
+        list of float or None
+            One for each feature; None before the first value.
+
+        Thread safety
+        -------------
+        None.
+        """
+        return [
+            self._items[i].average if self._items[i].started else None
+            for i in range(self.n)
+        ]
+
+    def set_state(self, state):
+        """Go on from these averages.
+
+        Parameters
+        ----------
+        state : sequence of float or None
+            What `get_state` gave.
+
+        Raises
+        ------
+        ValueError
+            If there is not one for each feature; then nothing is changed.
+
+        Thread safety
+        -------------
+        None.
+        """
+        if len(state) != self.n:
+            raise ValueError(f"{len(state)} averages found, {self.n} expected")
+        for i, average in enumerate([x if x is None else float(x) for x in state]):
+            self._items[i].started = average is not None
+            self._items[i].average = average or 0.0
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         if flags & PyBUF_WRITABLE:

@@ -203,7 +203,16 @@ cdef class Guard:
         self._expected = value
         self._changed_ns = now_ns
 
-    def check(self, int choice, double confidence, int64_t current, double now_s):
+    def check(
+        self,
+        int choice,
+        double confidence,
+        int64_t current,
+        double now_s=0.0,
+        *,
+        now_ns=None,
+        int64_t latency_ns=0,
+    ):
         """Judge one recommendation as the loop does: for tests and replay.
 
         Parameters
@@ -216,6 +225,10 @@ cdef class Guard:
             The knob's value now.
         now_s : float
             Monotonic time in seconds.
+        now_ns : int or None
+            The same to the nanosecond, instead.
+        latency_ns : int
+            Time since the snapshot began, for the deadline.
 
         Returns
         -------
@@ -233,11 +246,97 @@ cdef class Guard:
         None.
         """
         cdef Verdict verdict
-        cdef int64_t now_ns = <int64_t>(now_s * 1e9) + 1
+        cdef int64_t now = <int64_t>(now_s * 1e9) + 1 if now_ns is None else now_ns
         if not 0 <= choice < self.n:
             raise ValueError(f"choice {choice} found, 0 to {self.n - 1} expected")
         self.watch(current)
-        self.judge(choice, confidence, current, now_ns, 0, &verdict)
+        self.judge(choice, confidence, current, now, latency_ns, &verdict)
         if verdict.reason == APPLIED:
-            self.changed(verdict.target, now_ns)
+            self.changed(verdict.target, now)
         return REASON_NAMES[verdict.reason], verdict.target
+
+    def look(self, int64_t current):
+        """Compare the knob with what is known, as the loop does before all else.
+
+        Parameters
+        ----------
+        current : int
+            The knob's value now.
+
+        Returns
+        -------
+        bool
+            True if hands are off: somebody else has changed it.
+
+        Thread safety
+        -------------
+        None.
+        """
+        return self.watch(current)
+
+    def note_change(self, int64_t value, int64_t now_ns):
+        """Note a change of our own, as the loop does: for replay.
+
+        Parameters
+        ----------
+        value : int
+            What the knob has now.
+        now_ns : int
+            CLOCK_MONOTONIC of the change.
+
+        Thread safety
+        -------------
+        None.
+        """
+        self.changed(value, now_ns)
+
+    def get_state(self):
+        """What this guard remembers, for a log.
+
+        Returns
+        -------
+        dict
+            Plain values, owned by the caller.
+
+        Thread safety
+        -------------
+        None.
+        """
+        return {
+            "apply": self._apply,
+            "last": self._last,
+            "repeated": self._repeated,
+            "changed_ns": self._changed_ns,
+            "expected": self._expected,
+            "original": self._original,
+            "started": self._started,
+            "hands_off": self.hands_off,
+        }
+
+    def set_state(self, dict state):
+        """Remember that instead.
+
+        Parameters
+        ----------
+        state : dict
+            What `get_state` gave.
+
+        Raises
+        ------
+        KeyError
+            If a value is missing; then nothing is changed.
+
+        Thread safety
+        -------------
+        None.
+        """
+        (
+            self._apply,
+            self._last,
+            self._repeated,
+            self._changed_ns,
+            self._expected,
+            self._original,
+            self._started,
+            self.hands_off,
+        ) = [state[key] for key in self.get_state()]

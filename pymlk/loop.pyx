@@ -274,6 +274,7 @@ cdef class Loop(Source):
                 self._change(stream)
             stream.measure(&snapshot)
             stream.count()
+            stream.record(&snapshot)
         memcpy(self._before, attrs._row, attrs.n * sizeof(int64_t))
         memcpy(self._valid_before, attrs._valid, (attrs.n + 7) // 8)
         self._time_before = attrs._time_ns
@@ -287,13 +288,13 @@ cdef class Loop(Source):
         self._journal.note(self._knob_path(stream), stream.current, target)
         error = self.attrs.write_value(stream.knob, target, &now)
         if error == 0 and now == target:
-            stream.guard.changed(target, now_ns())
+            stream.has_changed(target, now_ns())
             return
         # refused, or kept as something else: whatever is there now is ours to undo
         stream.error = -error
         stream.verdict.reason = REFUSED
         stream.verdict.target = now
-        stream.guard.changed(now, now_ns())
+        stream.has_changed(now, now_ns())
         if now != stream.current:
             self._journal.note(self._knob_path(stream), now, now)
 

@@ -67,13 +67,18 @@ cdef class _Link(Stream):
     cdef uint64_t row_seq
     cdef int64_t row_ns
     cdef int64_t before_ns
-    cdef bint fresh  # the row was not decided on yet
+    cdef bint waiting  # the row was not decided on yet
     cdef int n
     cdef uint64_t malformed
     # the recommendation
     cdef bint owner
     cdef int64_t values[KNOBS]
     cdef int knob
+    # scores that wait to become one
+    cdef double batch_sum[2]
+    cdef uint64_t batch_n[2]
+    cdef int64_t batch_ns
+    cdef int64_t batch_length_ns
     # times
     cdef int64_t decided_ns
     cdef int64_t beat_ns
@@ -105,33 +110,48 @@ cdef class _Link(Stream):
         memcpy(self.row, self.slot.value, self.n * sizeof(int64_t))
         self.row_seq = self.slot.seq
         self.row_ns = <int64_t>self.slot.time_ns
-        self.fresh = True
+        self.waiting = True
 
     cdef void _outcome(self) noexcept nogil:  # hot
         """A score that the kernel's client gave, by whose values it was."""
+        cdef uint64_t seq = <uint64_t>self.slot.value[OUTCOME_SEQ]
         cdef int64_t arm = self.slot.value[OUTCOME_ARM]
-        if self.trial is None or self.slot.n <= <uint64_t>(OUTCOME_APPLIED + self.knob):
+        cdef double score = <double>self.slot.value[OUTCOME_SCORE]
+        if self.slot.n <= <uint64_t>(OUTCOME_APPLIED + self.knob):
+            self.malformed += 1
             return
+        if self.recorder is not None:
+            self.recorder.effect(self.number, seq, score)
         # what had no usable answer counts for neither side
-        if arm == ARM_DEFAULT or arm == ARM_MODEL:
-            self.trial.scored(
-                MODEL if arm == ARM_MODEL else DEFAULT,
-                <double>self.slot.value[OUTCOME_SCORE],
-                <int64_t>self.slot.time_ns,
-            )
+        if self.trial is not None and (arm == ARM_DEFAULT or arm == ARM_MODEL):
+            self._score(MODEL if arm == ARM_MODEL else DEFAULT, score)
         if self.tutor is not None:
             self.tutor.outcome(
-                self,
-                <uint64_t>self.slot.value[OUTCOME_SEQ],
-                MODEL if arm == ARM_MODEL else DEFAULT if arm == ARM_DEFAULT else -1,
-                self.slot.value[OUTCOME_APPLIED + self.knob],
-                <double>self.slot.value[OUTCOME_SCORE],
+                self, seq, self.slot.value[OUTCOME_APPLIED + self.knob], score
             )
+
+    cdef void _score(self, int arm, double score) noexcept nogil:  # hot
+        """Scores that come close together depend on each other: their mean is one."""
+        cdef int64_t now = <int64_t>self.slot.time_ns
+        cdef double mean
+        cdef int i
+        if self.batch_n[0] + self.batch_n[1] == 0:
+            self.batch_ns = now
+        self.batch_n[arm] += 1
+        self.batch_sum[arm] += score
+        if now - self.batch_ns < self.batch_length_ns:
+            return
+        for i in range(2):
+            if self.batch_n[i]:
+                mean = self.batch_sum[i] / <double>self.batch_n[i]
+                self.trial.scored(i, mean, now)
+                if self.tutor is not None:
+                    self.tutor.period(i, mean)
+            self.batch_n[i], self.batch_sum[i] = 0, 0.0
 
     cdef void answer(self, int64_t start) noexcept nogil:  # hot
         """Decide on the newest sample, and tell the kernel."""
         cdef Snapshot s
-        cdef int error
         s.row, s.before = self.row, self.before
         s.valid = s.valid_before = self.all_valid
         s.seq, s.time_ns, s.start_ns = self.row_seq, self.row_ns, start
@@ -139,14 +159,19 @@ cdef class _Link(Stream):
         if self.before_ns:
             s.seconds = <double>(self.row_ns - self.before_ns) * 1e-9
         self.decide(&s, self.values[self.knob], True)
+        if self.owner and not self.paused and (
+            self.verdict.reason == APPLIED or self.verdict.reason == SAME
+        ):
+            self._recommend(start)
+        self.count()
+        self.record(&s)
         memcpy(self.before, self.row, self.n * sizeof(int64_t))
         self.before_ns = self.row_ns
-        self.fresh = False
+        self.waiting = False
         self.decided_ns = start
-        if not self.owner or self.paused:
-            return
-        if self.verdict.reason != APPLIED and self.verdict.reason != SAME:
-            return
+
+    cdef void _recommend(self, int64_t start) noexcept nogil:  # hot
+        cdef int error
         self.values[self.knob] = self.verdict.target
         error = self.proxy.send(
             self.values, <int>(self.confidence * 1000.0), self.row_seq
@@ -156,7 +181,7 @@ cdef class _Link(Stream):
             return
         self.beat_ns = start
         if self.verdict.reason == APPLIED:
-            self.guard.changed(self.verdict.target, start)
+            self.has_changed(self.verdict.target, start)
 
     cdef void _refused(self, int error) noexcept nogil:  # hot
         self.verdict.reason = REFUSED
@@ -174,7 +199,7 @@ cdef class _Link(Stream):
         cdef int64_t due = self.beat_ns + self.beat_interval_ns
         if not self.owner:
             due = self.decided_ns + SECOND
-        if self.fresh:
+        if self.waiting:
             due = min(due, self.decided_ns + interval)
         return due
 
@@ -317,6 +342,7 @@ cdef class ProxyLoop(Source):
         link.watch_fields(plan, fields)
         if self._highest is not None:
             link.trial = Trial(plan, self._highest)
+            link.batch_length_ns = <int64_t>(plan["trial"]["period_s"] * 1e7)
         link.proxy = proxy
         link.n = len(proxy.features)
         link.knob = knobs[wanted]
@@ -354,6 +380,7 @@ cdef class ProxyLoop(Source):
     cdef _set_mode(self, _Link link, str mode):
         link.proxy.set_mode(mode)
         link.mode = mode
+        self.note_mode(link)
 
     cdef list descriptors(self):
         return [(<_Link>link).proxy.fileno() for link in self.streams]
@@ -370,9 +397,8 @@ cdef class ProxyLoop(Source):
             with nogil:
                 more = link.drain()
                 self.snapshot_time.add(now_ns() - now)
-                if link.fresh and now - link.decided_ns >= self.interval_ns:
+                if link.waiting and now - link.decided_ns >= self.interval_ns:
                     link.answer(now)
-                    link.count()
                     if link.trial is not None:
                         link.trial.decided(link.sane and link.failed == 0, now)
                     if link.tutor is not None:
@@ -466,6 +492,7 @@ cdef class ProxyLoop(Source):
                 f"(reason: {info['reason']})"
             )
             link.mode = info["mode"]
+            self.note_mode(link)
             if link.trial is not None:
                 link.trial.ladder.demote()
         if link.mode == "emergency" and info["reason"] in _PASSING and not link.paused:
@@ -474,8 +501,7 @@ cdef class ProxyLoop(Source):
 
     cdef _drop(self, _Link link, list said, error):
         said.append(f"{link.device}: {error}")
-        self.retired[link.device] = link
-        self.streams.remove(link)
+        self.replace([other for other in self.streams if other is not link])
         link.proxy.close()
 
     def close(self):

@@ -33,6 +33,7 @@ cdef class Source:
     cdef int64_t interval_ns
     cdef Latency snapshot_time
     cdef readonly object adaptation  # pymlk.adapt.Adaptation, or None
+    cdef readonly object recorder
 
     cdef prepare(self, dict plan, str root, str mode)
     cdef adapt(self, highest, folder)
@@ -42,6 +43,9 @@ cdef class Source:
     cdef list own_news(self)
     cdef str mode_of(self, Stream stream)
     cdef replace(self, list streams)
+    cdef _record_streams(self, list gone)
+    cdef _note_version(self)
+    cdef note_mode(self, Stream stream)
 
 
 cdef class Server:

@@ -9,7 +9,7 @@ from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from posix.unistd cimport close
 
-from .stream cimport Stream, now_ns
+from .stream cimport Sink, Stream, now_ns
 
 import os
 
@@ -70,6 +70,8 @@ cdef class Source:
         Of the `STAGES`.
     adaptation : Adaptation or None
         What it learns.
+    recorder : Recorder or None
+        What `record` was given.
 
     Thread safety
     -------------
@@ -116,8 +118,10 @@ cdef class Source:
             found = stream.trial and stream.trial.take_news()
             if found:
                 said.append(f"{stream.device}: mode {found[0]} ({found[1]})")
+                self.note_mode(stream)
         if self.adaptation is not None:
             said += self.adaptation.look()
+            self._note_version()
         return said
 
     cdef replace(self, list streams):
@@ -131,7 +135,60 @@ cdef class Source:
             elif self.adaptation is not None:
                 self.adaptation.join(stream)
         self.retired = known
+        gone = [stream for stream in self.streams if stream not in streams]
         self.streams = streams
+        if self.recorder is not None:
+            self._record_streams(gone)
+
+    def record(self, Sink recorder not None):
+        """Give every decision to a recorder from now on.
+
+        Parameters
+        ----------
+        recorder : Recorder
+            Its `tick` is called by the `Server` before each sleep; whoever steps the
+            loop by hand calls it.
+
+        Raises
+        ------
+        RecordError
+            If a device has more fields than a record can have.
+
+        Thread safety
+        -------------
+        None.
+        """
+        self.recorder = recorder
+        self._record_streams([])
+        self._note_version()
+
+    cdef _record_streams(self, list gone):
+        """The recorder gets what is new, and forgets what is gone."""
+        cdef Stream stream
+        for stream in gone:
+            if stream.recorder is not None:
+                self.recorder.end_stream(stream.number)
+        for stream in self.streams:
+            if stream.recorder is None:
+                stream.number = self.recorder.add_stream(
+                    stream.device, stream.features, stream.guard, stream.fields
+                )
+                stream.recorder = self.recorder
+                self.note_mode(stream)
+
+    cdef _note_version(self):
+        """The recorder gets the program that runs, if it is another one."""
+        if self.recorder is None or self.adaptation is None:
+            return
+        # the shipped one, version 0 of what was learnt, is the record's version 1
+        number = self.adaptation.versions.current.number + 1
+        if number != self.recorder.version:
+            self.recorder.program(number, self.model.program)
+
+    cdef note_mode(self, Stream stream):
+        """The recorder gets a device's mode."""
+        if stream.recorder is not None:
+            self.recorder.event("mode", self.mode_of(stream), stream.device)
 
     @property
     def devices(self):
@@ -332,6 +389,9 @@ cdef class Server:
                 due = min(due, source.due_ns)
             if now_ns() >= until:
                 return TIME_IS_UP
+            for source in self.sources:
+                if source.recorder is not None:
+                    source.recorder.tick()
             if self._sleep(due) < 0:
                 return INTERRUPTED
 

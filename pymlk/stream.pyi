@@ -16,6 +16,11 @@ class Latency:
     def count(self) -> int: ...
     def percentile(self, percent: float) -> int: ...
 
+@disjoint_base
+class Sink:
+    @property
+    def version(self) -> int: ...
+
 class Decision:
     __slots__ = (
         "confidence",

@@ -23,7 +23,6 @@ from .guard cimport (
     WARMING_UP,
     Guard,
 )
-
 from .guard import REASON_NAMES as _REASON_NAMES
 from .guard import REASON_TEXTS as _REASON_TEXTS
 
@@ -77,6 +76,26 @@ cdef class Latency:
             return 0
         ordered = sorted(self._ring[i] for i in range(kept))
         return ordered[min(kept - 1, <Py_ssize_t>(kept * percent / 100.0))]
+
+
+cdef class Sink:
+    """What takes every decision of a stream: base of `pymlk.record.Recorder`.
+
+    Attributes
+    ----------
+    version : int
+        Of the program that runs.
+
+    Thread safety
+    -------------
+    None; the loop's thread only.
+    """
+
+    cdef int decision(self, const RecordedDecision *d) noexcept nogil:  # hot
+        return 0
+
+    cdef int effect(self, int stream, uint64_t seq, double value) noexcept nogil:  # hot
+        return 0
 
 
 class Decision:
@@ -165,7 +184,7 @@ cdef class Tutor:
         pass
 
     cdef void outcome(
-        self, Stream stream, uint64_t seq, int arm, int64_t value, double score
+        self, Stream stream, uint64_t seq, int64_t value, double score
     ) noexcept nogil:  # hot
         pass
 
@@ -218,6 +237,7 @@ cdef class Stream:
 
     cdef watch_fields(self, dict plan, dict fields):
         """Know the fields of idleness and objective; places as for `Features`."""
+        self.fields = fields
         if plan["guard"]["min_activity"] is not None:
             field, rate = plan["guard"]["min_activity"]
             self.activity, scale = fields[field]
@@ -245,6 +265,7 @@ cdef class Stream:
         self.time_ns = s.time_ns
         self.asked = self.sane = False
         self.error = 0
+        self.changed_ns = 0
         self.knob_known = knob_known
         self.current = current
         self.verdict.target = current
@@ -268,12 +289,13 @@ cdef class Stream:
             end = now_ns()
             self._inference_time.add(end - begin)
             begin = end
+            self.judged_ns, self.judged_latency_ns = end, end - s.start_ns
             self.guard.judge(
                 self.choice,
                 self.confidence,
                 current,
-                end,
-                end - s.start_ns,
+                self.judged_ns,
+                self.judged_latency_ns,
                 &self.verdict,
             )
             self.sane = self.verdict.reason != LATE
@@ -281,6 +303,7 @@ cdef class Stream:
                 self.guard.hold_out(&self.verdict)
             end = now_ns()
             self._guard_time.add(end - begin)
+        self.wanted = self.verdict.target
         self.latency_ns = end - s.start_ns
 
     cdef bint wants_change(self) noexcept nogil:  # hot
@@ -329,6 +352,34 @@ cdef class Stream:
             self.changed = self.verdict.target != self.changed_to
         if self.changed:
             self.changed_to = self.verdict.target
+
+    cdef void has_changed(self, int64_t value, int64_t now) noexcept nogil:  # hot
+        self.guard.changed(value, now)
+        self.changed_ns = now
+
+    cdef void record(self, const Snapshot *s) noexcept nogil:  # hot
+        cdef RecordedDecision d
+        if self.recorder is None:
+            return
+        d.stream, d.version = self.number, self.recorder.version
+        d.flags = (
+            (ASKED if self.asked else 0)
+            | (KNOB_KNOWN if self.knob_known else 0)
+            | (LIMITED if self.asked and self.verdict.limited else 0)
+            | (APPLY if self.guard._apply else 0)
+            | (CHANGED if self.changed_ns else 0)
+            | (HELD_OUT if self.asked and self.arm == DEFAULT else 0)
+        )
+        d.choice, d.confidence = self.choice, self.confidence
+        d.reason, d.error = self.verdict.reason, self.error
+        d.seq, d.time_ns, d.seconds = s.seq, s.time_ns, s.seconds
+        d.row, d.valid = s.row, s.valid
+        d.before, d.valid_before = s.before, s.valid_before
+        d.current, d.target, d.wanted = self.current, self.verdict.target, self.wanted
+        d.judged_ns, d.judged_latency_ns = self.judged_ns, self.judged_latency_ns
+        d.latency_ns, d.changed_ns = self.latency_ns, self.changed_ns
+        d.inputs, d.outputs = self._in, self._out
+        self.recorder.decision(&d)
 
     cdef void _infer(self) noexcept nogil:  # hot
         cdef int i

@@ -16,6 +16,7 @@ KINDS = {
     "MODEL": shtab.FILE,
     "POLICY": shtab.FILE,
     "FIELD": shtab.FILE,
+    "LOG": shtab.FILE,
     "DIR": shtab.DIRECTORY,
 }
 

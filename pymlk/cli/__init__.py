@@ -72,6 +72,13 @@ def _count(text: str) -> int:
     return value
 
 
+def _record_size(text: str) -> int:
+    value = int(text)
+    if not 128 <= value <= 1 << 21:
+        raise argparse.ArgumentTypeError(f"{text} found, 128 to {1 << 21} expected")
+    return value
+
+
 def _speed(text: str) -> tuple[int, ...]:
     values = tuple(map(int, text.split(",")))
     if len(values) != 3 or not all(0 <= value < 1 << 32 for value in values):
@@ -199,6 +206,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "pymlk run readahead --seconds 10",
         "pymlk run ./policy.toml --apply",
         "pymlk run readahead --json --decisions 100 > decisions.jsonl",
+        "pymlk run readahead --apply --record /var/log/pymlk",
         "pymlk run --quiet --apply readahead ./slow-io.toml",
     )
     p.add_argument(
@@ -230,6 +238,18 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     p.add_argument(
         "--decisions", type=_count, metavar="N", help="stop after so many decisions"
+    )
+    p.add_argument(
+        "--record",
+        metavar="DIR",
+        help="record every decision in DIR/POLICY, for `pymlk replay`",
+    )
+    p.add_argument(
+        "--record-size",
+        type=_record_size,
+        metavar="KIB",
+        default=8192,
+        help="most KiB of a record (default: 8192); the oldest decisions go first",
     )
     _root(p)
     _state_dir(p)
@@ -295,6 +315,34 @@ def _add_proxy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _root(p)
 
 
+def _add_record(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _command(
+        commands,
+        "replay",
+        "compute recorded decisions again, and say why one ended as it did",
+        "pymlk replay /var/log/pymlk/readahead",
+        "pymlk replay /var/log/pymlk/readahead --why 1207@vda",
+        "pymlk replay --json log/decisions-00000003.mlkr | jq .summary",
+    )
+    p.add_argument("log", metavar="LOG", help="folder of a record, or one file of it")
+    p.add_argument(
+        "--why",
+        metavar="SEQ[@DEVICE]",
+        help="explain this decision: fields, features, outputs, the guard's steps",
+    )
+    p = _command(
+        commands,
+        "export",
+        "write recorded decisions as a table",
+        "pymlk export /var/log/pymlk/readahead -o decisions.csv",
+        "pymlk export /var/log/pymlk/readahead -o decisions.parquet",
+    )
+    p.add_argument("log", metavar="LOG", help="folder of a record, or one file of it")
+    p.add_argument(
+        "-o", "--output", metavar="FILE", required=True, help=".csv or .parquet"
+    )
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser of all commands.
 
@@ -319,6 +367,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_attrs(commands)
     _add_models(commands)
     _add_run(commands)
+    _add_record(commands)
     _add_proxy(commands)
     p = _command(
         commands,

@@ -153,6 +153,9 @@ class Report:
             "peak_rss_kib": _peak_rss_kib(),
             "devices": totals,
         }
+        if source.recorder is not None:
+            summary["recorded"] = source.recorder.recorded
+            summary["not_recorded"] = source.recorder.missed
         if self._json:
             print(json.dumps({"summary": summary}))
         else:
@@ -169,6 +172,8 @@ class Report:
                 f"   ({t['count']} times)"
             )
         print(f"  peak RSS   {s['peak_rss_kib']} KiB")
+        if "recorded" in s:
+            print(f"  recorded   {s['recorded']}, not recorded {s['not_recorded']}")
         verb = "would have changed" if s["mode"] == "shadow" else "changed"
         for name, device in s["devices"].items():
             reasons = ", ".join(f"{k} {v}" for k, v in device["reasons"].items())

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Sleeps are cut into pieces of this, in seconds, where nobody wants shorter ones.
 _LONGEST = 3600.0
+# files of a record; the oldest of them goes
+_SEGMENTS = 8
 
 
 def _load(names: list[str]) -> list[dict[str, Any]]:
@@ -40,6 +42,17 @@ def _load(names: list[str]) -> list[dict[str, Any]]:
                     f"{other['file']}, too"
                 )
     return plans
+
+
+def _record(plan: dict[str, Any], loop: Source, options: argparse.Namespace) -> None:
+    """Record its decisions in a folder of its name."""
+    from ..record import Recorder
+
+    folder = os.path.join(options.record, plan["name"])
+    size = options.record_size * 1024 // _SEGMENTS
+    loop.record(
+        Recorder(folder, plan, mode=loop.mode, segment_bytes=size, segments=_SEGMENTS)
+    )
 
 
 def _open(plan: dict[str, Any], options: argparse.Namespace) -> Source:
@@ -78,6 +91,7 @@ class _Run:
         self._notifier = Notifier(os.environ)
         self._caught: list[int] = []
         self._decisions = 0
+        self._unrecorded: list[str | None] = [None] * len(plans)
         self.left: list[str] = []
 
     def catch(self) -> None:
@@ -92,6 +106,8 @@ class _Run:
             loop = _open(plan, self._options)
             loop.watching = not self._options.quiet
             self._loops.append(loop)
+            if self._options.record:
+                _record(plan, loop, self._options)
             self._server.add(loop)
         for loop, report in zip(self._loops, self._reports, strict=True):
             report.begin(loop)
@@ -112,6 +128,7 @@ class _Run:
                 sleep = min(sleep, end - time.monotonic())
             place = self._server.run(max(sleep, 0.0))
             self._notifier.alive()
+            self._look_at_records()
             if self._caught:
                 return self._caught[0]
             if place not in (TIME_IS_UP, CAUGHT) and not self._tell(place):
@@ -136,12 +153,23 @@ class _Run:
             self.left += loop.close()
         return not all(loop.closed for loop in self._loops)
 
+    def _look_at_records(self) -> None:
+        """Say once if a recorder stops or goes on."""
+        for i, loop in enumerate(self._loops):
+            error = loop.recorder.error if loop.recorder is not None else None
+            if error != self._unrecorded[i]:
+                self._unrecorded[i] = error
+                self._reports[i].notice(error or "recording again")
+
     def close(self) -> None:
         """Put everything back; what could not be is in `left`."""
         self._notifier.stopping()
         # first the knobs: printing may fail
         for loop in self._loops:
             self.left += loop.close()
+        for loop in self._loops:
+            if loop.recorder is not None:
+                loop.recorder.close()
         for line in self.left:
             complain(line)
 

@@ -131,6 +131,7 @@ def test_menu(tmp_path: Path) -> None:
         "PYMLK_COMPILER",
         "PYMLK_TFLITE",
         "PYMLK_MODELS",
+        "PYMLK_REPLAY",
     }
 
 

@@ -14,6 +14,8 @@ import pytest
 from helpers.fakesys import POLICY, FakeSys, model
 from helpers.models import network
 
+from pymlk.cli import main
+
 PYMLK = [sys.executable, "-P", "-m", "pymlk"]
 
 
@@ -344,3 +346,47 @@ def test_completion_is_up_to_date() -> None:
     script = Path(__file__).parents[2] / "scripts" / "completion.py"
     done = subprocess.run([sys.executable, "-P", script, "--check"], check=False)
     assert done.returncode == 0, "run scripts/completion.py"
+
+
+# --------------------------------------------------------------- recording
+
+
+def test_run_records_and_replay_agrees(fake_sys: FakeSys, tmp_path: Path) -> None:
+    log = tmp_path / "record"
+    more = ["--apply", "--decisions", 8, "--json", "--record", log]
+    done = pymlk(*run_args(fake_sys, *more))
+    assert done.returncode == 0, done.stderr
+    *lines, last = map(json.loads, done.stdout.splitlines())
+    decisions = [line["decision"] for line in lines]
+    assert (last["summary"]["recorded"], last["summary"]["not_recorded"]) == (8, 0)
+    again = pymlk("replay", "--json", log / "test", "--why", decisions[-1]["seq"])
+    assert again.returncode == 0, again.stderr
+    why, summary = map(json.loads, again.stdout.splitlines())
+    assert summary["summary"]["decisions"] == 8
+    for key in ("reason", "current", "target", "confidence", "mode", "latency_ns"):
+        assert why["why"][key] == decisions[-1][key]
+
+
+def test_run_goes_on_where_it_cannot_record(fake_sys: FakeSys, tmp_path: Path) -> None:
+    (tmp_path / "record").write_text("a file, not a folder")
+    more = ["--decisions", 4, "--record", tmp_path / "record"]
+    done = pymlk(*run_args(fake_sys, *more))
+    assert done.returncode == 0
+    assert done.stdout.count(" vda shadow recommends ") == 4
+    assert done.stderr.count("Not a directory: not recording") == 1
+    assert "recorded   0, not recorded 4" in done.stdout
+
+
+@pytest.mark.parametrize("size", ["127", "x"])
+def test_a_record_has_room_for_some_decisions(fake_sys: FakeSys, size: str) -> None:
+    done = pymlk(*run_args(fake_sys, "--record", "/tmp/x", "--record-size", size))
+    assert done.returncode == 2
+    assert "--record-size" in done.stderr
+
+
+def test_a_command_that_was_not_built(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pymlk.cli.replay", None)
+    assert main(["replay", "log"]) == 3
+    assert "not in this installation: pymlk.cli.replay" in capsys.readouterr().err
