@@ -92,6 +92,9 @@ static void mlk_decide_now(struct mlk_model *model,
 {
 	u32 i;
 
+	/* tracepoints show these, also of a model without knobs */
+	d->value[0] = 0;
+	d->advice[0] = 0;
 	d->generation = model->score.generation;
 	d->verdict = mlk_guard_judge(model, answer, now, d->advice);
 	d->arm = mlk_draw_arm(model);

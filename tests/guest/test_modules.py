@@ -44,10 +44,17 @@ def test_no_warning(kind: str) -> None:
     build(kind, "W=1")
 
 
-def test_no_warning_for_arm64() -> None:
-    if shutil.which("aarch64-linux-gnu-gcc") is None:
-        absent("no aarch64-linux-gnu-gcc")
-    build("stock-arm64", "W=1")
+@pytest.mark.parametrize(
+    ("kind", "compiler"),
+    [
+        ("stock-arm64", "aarch64-linux-gnu-gcc"),
+        ("stock-arm", "arm-linux-gnueabihf-gcc"),
+    ],
+)
+def test_no_warning_for_arm(kind: str, compiler: str) -> None:
+    if shutil.which(compiler) is None:
+        absent(f"no {compiler}")
+    build(kind, "W=1")
 
 
 def test_sparse() -> None:
