@@ -262,8 +262,8 @@ void mlk_guard_follow(struct mlk_model *model, const s64 *values, u64 now);
 void mlk_score_restart(struct mlk_model *model);
 void mlk_score_add(struct mlk_model *model, struct mlk_sum *sum, s64 score);
 
-/* mlk_stats.c */
-void mlk_stats_time(u32 *buckets, u64 ns);
+/* mlk_decide.c */
+void mlk_stats_time(u32 *buckets, u64 since, u64 now);
 
 /* mlk_image.c */
 int mlk_image_load(struct mlk_model *model, void *image, u32 bytes);

@@ -6,9 +6,11 @@
 #include "mlk_core.h"
 #include "mlk_trace.h"
 
-/* Counts a time in powers of two. */
-void mlk_stats_time(u32 *buckets, u64 ns)
+/* Counts a time in powers of two; clocks of two processors may differ a little. */
+void mlk_stats_time(u32 *buckets, u64 since, u64 now)
 {
+	u64 ns = now > since ? now - since : 0;
+
 	buckets[min(ns ? ilog2(ns) : 0, MLK_BUCKETS - 1)]++;
 }
 
@@ -134,7 +136,7 @@ bool __mlk_decide(struct mlk_model *model, u64 seq, const s64 *features,
 		mlk_decide_now(model, inferred ? &answer : &model->advice, now,
 			       decision);
 		model->stats.inferences += inferred;
-		mlk_stats_time(model->stats.decision_latency, now - start);
+		mlk_stats_time(model->stats.decision_latency, start, now);
 	}
 	raw_spin_unlock_irqrestore(&model->lock, flags);
 

@@ -78,25 +78,27 @@ static enum mlk_verdict mlk_guard_knob(const struct mlk_knob *knob,
 {
 	u64 interval = (u64)limit->interval_ms * NSEC_PER_MSEC;
 	s64 bounded = clamp(*value, limit->low, limit->high);
+	/* bounds are kept whatever was before them: the default, another bound */
+	s64 last = clamp(limit->last, limit->low, limit->high);
 	enum mlk_verdict verdict = bounded == *value ? MLK_VERDICT_GOOD :
 						       MLK_VERDICT_BOUNDED;
 	s64 change;
 
 	*value = bounded;
-	if (bounded == limit->last)
+	if (bounded == last)
 		return verdict;
 	if (interval && limit->changed_ns &&
-	    now - limit->changed_ns < interval) {
-		*value = limit->last;
+	    now < limit->changed_ns + interval) {
+		*value = last;
 		return MLK_VERDICT_RATE;
 	}
 	if (!limit->change)
 		return verdict;
 	/* differences fit: the range of a knob is less than 2^63 */
 	change = mlk_whole_steps(knob, limit->change);
-	if (abs(bounded - limit->last) <= change)
+	if (abs(bounded - last) <= change)
 		return verdict;
-	*value = limit->last + (bounded > limit->last ? change : -change);
+	*value = last + (bounded > last ? change : -change);
 	return MLK_VERDICT_STEPPED;
 }
 

@@ -163,7 +163,7 @@ static void mlk_recommendation_take(struct mlk_model *model,
 	model->refused_row = 0;
 	model->stats.recommendations++;
 	if (asked)
-		mlk_stats_time(model->stats.answer_latency, now - asked);
+		mlk_stats_time(model->stats.answer_latency, asked, now);
 }
 
 /* Under the lock. */

@@ -231,14 +231,28 @@ static void guard_verdicts(struct kunit *test)
 			MLK_VERDICT_BOUNDED);
 	KUNIT_EXPECT_EQ(test, values[0], 20LL);
 	limit->change = 11; /* two whole steps */
+	/* from the default moved inside the bounds: what is outside never is */
 	KUNIT_EXPECT_EQ(test, judge(model, 60, 0, 0, values),
 			MLK_VERDICT_STEPPED);
-	KUNIT_EXPECT_EQ(test, values[0], 24LL);
+	KUNIT_EXPECT_EQ(test, values[0], 28LL);
+	limit->change = 3; /* none */
+	KUNIT_EXPECT_EQ(test, judge(model, 60, 0, 0, values),
+			MLK_VERDICT_STEPPED);
+	KUNIT_EXPECT_EQ(test, values[0], 20LL);
+	limit->change = 11;
 	limit->interval_ms = 10;
 	limit->changed_ns = NSEC_PER_SEC;
 	KUNIT_EXPECT_EQ(test, judge(model, 60, 9999999, 0, values),
 			MLK_VERDICT_RATE);
-	KUNIT_EXPECT_EQ(test, values[0], 16LL);
+	KUNIT_EXPECT_EQ(test, values[0], 20LL);
+	/* another processor's decision was later than this one's look at the clock */
+	limit->changed_ns = NSEC_PER_SEC + 5;
+	KUNIT_EXPECT_EQ(test, judge(model, 60, 0, 0, values), MLK_VERDICT_RATE);
+	limit->interval_ms = 0;
+	KUNIT_EXPECT_EQ(test, judge(model, 60, 0, 0, values),
+			MLK_VERDICT_STEPPED);
+	limit->interval_ms = 10;
+	limit->changed_ns = NSEC_PER_SEC;
 	KUNIT_EXPECT_EQ(test, judge(model, 60, 10000000, 0, values),
 			MLK_VERDICT_STEPPED);
 	model->options.min_confidence_permil = 1;

@@ -10,6 +10,7 @@
 #
 # KIND
 #   uml-debug, uml-fast      User-Mode Linux from Debian's source, with and without checkers
+#   uml-builtin              the same with mlk of this tree built in, its samples and tests
 #   x86-debug                x86-64 SMP with every checker, for QEMU
 #   stock, stock-new         Debian's own 6.1 and the newest that apt has
 #   stock-arm64, stock-arm   Debian's 6.1 for arm64 (headers, to build with a cross compiler)
@@ -103,6 +104,13 @@ find_source() {
 	tree=$cache/$source-$version
 }
 
+# A tree of links to the source, with kernel/ in it; kernel_tree.sh changes no other file.
+in_tree() {
+	[ -e "$out/tree/Makefile" ] || cp -rs "$tree" "$out/tree"
+	quietly "$top/scripts/kernel_tree.sh" "$out/tree"
+	tree=$out/tree
+}
+
 # build ARCH IMAGE TARGETS FRAGMENT...: from tinyconfig and these fragments
 build() {
 	arch=$1 image=$2 targets=$3
@@ -110,12 +118,14 @@ build() {
 	find_source
 	key=$(cat "$@" <(echo "$arch $version $(gcc -dumpfullversion)") | sha256sum | cut -c1-10)
 	out=$cache/$kind-${version%%-*}-$key
-	[ -e "$out/.complete" ] && return
+	# what is built in changes with this tree
+	[ -e "$out/.complete" ] && [ "$kind" != uml-builtin ] && return
 	"$top/scripts/bootstrap.sh" need flex flex bison bison bc bc xz xz-utils kmod kmod
 	linux_source
-	say "building $kind of $source $version once, in $out"
-	rm -rf "$out"
+	say "building $kind of $source $version in $out"
+	[ -e "$out/.complete" ] || rm -rf "$out"
 	mkdir -p "$out/kdir"
+	[ "$kind" != uml-builtin ] || in_tree
 	make=(make -s -C "$tree" O="$out/kdir" ARCH="$arch" LLVM="$llvm" KBUILD_BUILD_TIMESTAMP=2025-01-01
 		KBUILD_BUILD_USER=mlk KBUILD_BUILD_HOST=mlk)
 	quietly "${make[@]}" tinyconfig
@@ -123,7 +133,7 @@ build() {
 	quietly "${make[@]}" olddefconfig
 	# shellcheck disable=SC2086 # a list of words
 	quietly "${make[@]}" -j"$jobs" $targets
-	[ -z "$image" ] || ln -s "kdir/$image" "$out/image"
+	[ -z "$image" ] || ln -sfn "kdir/$image" "$out/image"
 	touch "$out/.complete"
 }
 
@@ -204,6 +214,7 @@ source)
 	out=$tree
 	;;
 uml-fast) build um linux all "$here/guest.config" ;;
+uml-builtin) build um linux linux "$here/guest.config" "$here/builtin.config" ;;
 x86-debug)
 	build x86_64 arch/x86/boot/bzImage "bzImage modules" \
 		"$here/guest.config" "$here/x86.config" "$here/debug.config"

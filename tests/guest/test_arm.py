@@ -39,7 +39,10 @@ ask() { tell "$1"; same "$(echo $(cat $client))" "$2" "$1"; }
 asks() { while IFS='|' read -r line answer; do ask "$line" "$answer"; done <"$1"; }
 file() { same "$(cat $at/$1)" "$2" "$1"; }
 set_to() { echo "$2" >$at/$1 || { echo "FAILED $2 to $1"; status=1; }; }
-begin() { tell "register guest0 4 2 $1"; set_to control init; set_to control start; set_to control run; }
+begin() {
+	tell "register guest0 4 2 $1"
+	for word in init start run; do set_to control $word; done
+}
 insmod /modules/mlk.ko && insmod /modules/mlk_guest.ko || exit 1
 insmod /modules/mlk_chardev.ko && insmod /modules/mlk_blk.ko || exit 1
 """
