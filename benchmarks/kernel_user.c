@@ -4,7 +4,8 @@
  *
  *   owner DEVICE COUNT    answer that many samples of a model
  *   reader DEVICE COUNT   map its records and count them up to record COUNT;
- *                         prints how many were read, how many were lost
+ *                         prints how many were read, lost, and torn, and the
+ *                         longest time in ns from one look to the next
  *   eventfd COUNT         two processes wake each other that often; prints ns
  */
 #include <fcntl.h>
@@ -85,6 +86,7 @@ static uint64_t load(const __u64 *from)
 static int reader(const char *path, uint64_t last)
 {
 	uint64_t next = 1, lost = 0, wrong = 0;
+	int64_t looked = now(), away = 0;
 	const struct mlk_dataset *ring;
 	struct mlk_info info;
 	int device = open_device(path, &info);
@@ -97,7 +99,10 @@ static int reader(const char *path, uint64_t last)
 	while (next <= last) {
 		uint64_t head = load(&ring->head);
 		struct mlk_wait wait = { .seq = head, .timeout_ns = 1000000 };
+		int64_t time = now();
 
+		away = time - looked > away && head ? time - looked : away;
+		looked = time;
 		if (head < next) {
 			/* sleep until there is more, and a little for the rest */
 			ioctl(device, MLK_IOC_WAIT, &wait);
@@ -125,8 +130,9 @@ static int reader(const char *path, uint64_t last)
 			next = head - ring->records + 1;
 		}
 	}
-	printf("%llu %llu %llu\n", (unsigned long long)(last - lost),
-	       (unsigned long long)lost, (unsigned long long)wrong);
+	printf("%llu %llu %llu %lld\n", (unsigned long long)(last - lost),
+	       (unsigned long long)lost, (unsigned long long)wrong,
+	       (long long)away);
 	return 0;
 }
 

@@ -55,7 +55,7 @@ until [ -s /read ]; do sleep 0.1; done
 tell "ticks 400 1000000 50"
 wait
 tail -n 1 /read >/counts
-read -r got lost wrong </counts
+read -r got lost wrong away </counts
 same "$((got + lost)) $wrong" "20000 0" "records and torn ones of a mapped ring"
 [ "$got" -gt 0 ] || { echo "FAILED: nothing was read"; status=1; }
 file stats/records 20000
