@@ -418,7 +418,25 @@ static void old_decisions_do_not_count(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, model->score.model.n, 0U);
 }
 
+/* Clocks of two processors may differ a little: that is no long time. */
+static void times_are_counted_in_powers_of_two(struct kunit *test)
+{
+	u32 buckets[MLK_BUCKETS] = {};
+
+	mlk_stats_time(buckets, 5, 4);
+	mlk_stats_time(buckets, 5, 5);
+	mlk_stats_time(buckets, 5, 6);
+	KUNIT_EXPECT_EQ(test, buckets[0], 3U);
+	mlk_stats_time(buckets, 1, 1 + 1023);
+	mlk_stats_time(buckets, 1, 1 + 1024);
+	KUNIT_EXPECT_EQ(test, buckets[9], 1U);
+	KUNIT_EXPECT_EQ(test, buckets[10], 1U);
+	mlk_stats_time(buckets, 0, U64_MAX);
+	KUNIT_EXPECT_EQ(test, buckets[MLK_BUCKETS - 1], 1U);
+}
+
 static struct kunit_case mode_cases[] = {
+	KUNIT_CASE(times_are_counted_in_powers_of_two),
 	KUNIT_CASE(every_command_in_every_state),
 	KUNIT_CASE(modes_decide),
 	KUNIT_CASE(without_knobs_nothing_is_made_up),
