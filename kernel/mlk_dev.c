@@ -241,6 +241,19 @@ static bool mlk_beyond(const struct mlk_model *model, u64 seq)
 	return mlk_ring_head(&model->ring) > seq || mlk_dead(model);
 }
 
+/* It has the records up to @seq by its mapping: poll() tells of later ones. */
+static int mlk_seen(struct mlk_reader *reader, u64 seq)
+{
+	u64 seen = min(seq, mlk_ring_head(&reader->model->ring));
+
+	if (mutex_lock_interruptible(&reader->lock))
+		return -ERESTARTSYS;
+	if (reader->next <= seen)
+		WRITE_ONCE(reader->next, seen + 1);
+	mutex_unlock(&reader->lock);
+	return 0;
+}
+
 static int mlk_ioctl_wait(struct mlk_reader *reader,
 			  struct mlk_wait __user *arg)
 {
@@ -253,6 +266,9 @@ static int mlk_ioctl_wait(struct mlk_reader *reader,
 		return -EFAULT;
 	if (wait.reserved)
 		return -EINVAL;
+	err = mlk_seen(reader, wait.seq);
+	if (err)
+		return err;
 	timeout = wait.timeout_ns < 0 ? KTIME_MAX : wait.timeout_ns;
 	/* clang-format off */
 	err = wait_event_interruptible_hrtimeout(model->wait,

@@ -3,7 +3,7 @@
 
 `AttrSet` reads sysfs/procfs attributes into a preallocated row, `Model` runs a
 quantised ``.tflite`` model on the integer engine. The loop that joins them is
-the command ``pymlk run``.
+the command ``pymlk run``. `Proxy` talks to a model of the kernel module mlk.
 """
 
 from .errors import (
@@ -13,6 +13,8 @@ from .errors import (
     MlkError,
     ModelError,
     PolicyError,
+    ProxyError,
+    StateError,
     UnsupportedOpError,
 )
 
@@ -20,12 +22,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .attrs import AttrSet, Field
     from .engine import Model, Program, Quant, programs
+    from .proxy import Dataset, Proxy
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AttrError",
     "AttrSet",
+    "Dataset",
     "Field",
     "FieldSyntaxError",
     "JournalError",
@@ -34,7 +38,10 @@ __all__ = [
     "ModelError",
     "PolicyError",
     "Program",
+    "Proxy",
+    "ProxyError",
     "Quant",
+    "StateError",
     "UnsupportedOpError",
     "programs",
 ]
@@ -46,6 +53,10 @@ def __getattr__(name: str) -> object:
         from . import attrs
 
         value = getattr(attrs, name)
+    elif name in ("Dataset", "Proxy"):
+        from . import proxy
+
+        value = getattr(proxy, name)
     elif name in ("Model", "Program", "Quant", "programs"):
         from . import engine
 

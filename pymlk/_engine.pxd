@@ -21,6 +21,7 @@ cdef extern from "mlk_engine.h" nogil:
         uint8_t dtype
         uint8_t host_dtype
         uint8_t rank
+        uint8_t flags
         uint32_t offset
         uint32_t bytes
         int32_t zero_point
@@ -31,6 +32,7 @@ cdef extern from "mlk_engine.h" nogil:
     cdef struct mlk_op:
         uint16_t opcode
         uint16_t source
+        uint16_t operands "in" [4]
 
     cdef struct mlk_diag:
         int32_t reason

@@ -105,6 +105,9 @@ cdef class Model:
     cdef _bind_tflite(self, bytes data)
     cdef _bind_engine(self, Program program)
     cdef void run(self) noexcept nogil
+    cdef bint run_tapped(
+        self, int op, int8_t *kept, Py_ssize_t bytes
+    ) noexcept nogil
     cdef void _run_rows(
         self, const uint8_t *source, uint8_t *target, Py_ssize_t count
     ) noexcept nogil

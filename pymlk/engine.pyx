@@ -49,6 +49,7 @@ from ._engine cimport (
     mlk_simd,
     mlk_speed,
     mlk_tensor,
+    mlk_tensor_at,
 )
 
 from .errors import ModelError, UnsupportedOpError
@@ -1049,6 +1050,36 @@ cdef class Model:
         )
         for i in range(self._in_borders, self._in_borders + self._out_borders):
             _leave(&self._borders[i])
+
+    cdef bint run_tapped(
+        self, int op, int8_t *kept, Py_ssize_t bytes
+    ) noexcept nogil:  # hot
+        """Run as `run` does, and keep the first operand of an operator.
+
+        Its memory may be another tensor's afterwards, so it is copied on the way.
+        False, and nothing has run, if that operand is not of so many bytes.
+        """
+        cdef const mlk_header *header = <const mlk_header *>self._start
+        cdef const mlk_simd *simd = <const mlk_simd *>self._simd
+        cdef const mlk_tensor *operand
+        cdef int i
+        if op < header.n_init_ops or op >= header.n_ops:
+            return False
+        # a FILL has no operand
+        if mlk_op_at(header, op).operands[0] >= header.n_tensors:
+            return False
+        operand = mlk_tensor_at(header, mlk_op_at(header, op).operands[0])
+        # constants lie in the program
+        if <Py_ssize_t>operand.bytes != bytes or operand.flags:
+            return False
+        for i in range(self._in_borders):
+            _enter(&self._borders[i])
+        mlk_program_run_ops(header, self._arena_start, header.n_init_ops, op, simd)
+        memcpy(kept, self._arena_start + operand.offset, <size_t>bytes)
+        mlk_program_run_ops(header, self._arena_start, op, header.n_ops, simd)
+        for i in range(self._in_borders, self._in_borders + self._out_borders):
+            _leave(&self._borders[i])
+        return True
 
     cdef int8_t *input_start(self, Py_ssize_t i) noexcept nogil:  # hot
         return <int8_t *>self._spans[i].start

@@ -43,3 +43,15 @@ class PolicyError(MlkError, ValueError):
 
 class JournalError(MlkError, OSError):
     """The knob journal cannot be written or belongs to a run that is still alive."""
+
+
+class ProxyError(MlkError, OSError):
+    """A kernel's model cannot be reached or refuses; carries errno and path.
+
+    ``ENODEV`` means that the kernel's client is gone: open the model anew when it is
+    registered again.
+    """
+
+
+class StateError(MlkError, OSError):
+    """What was learnt cannot be kept or forgotten; carries errno and path."""

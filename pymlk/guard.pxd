@@ -18,6 +18,7 @@ cdef enum Reason:
     RATE_LIMIT
     HANDS_OFF
     REFUSED
+    HOLDOUT
     REASONS
 
 
@@ -41,6 +42,7 @@ cdef class Guard:
     cdef int _repeated
     cdef int64_t _changed_ns
     cdef int64_t _expected
+    cdef int64_t _original
     cdef bint _started
     cdef readonly bint hands_off
 
@@ -55,4 +57,5 @@ cdef class Guard:
         int64_t latency_ns,
         Verdict *verdict,
     ) noexcept nogil
+    cdef void hold_out(self, Verdict *verdict) noexcept nogil
     cdef void changed(self, int64_t value, int64_t now_ns) noexcept nogil

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 from collections.abc import Iterable
+from typing import Any, Self
 
 from typing_extensions import disjoint_base
 
@@ -22,6 +23,8 @@ class Guard:
         deadline_us: int = 1000000,
         apply: bool = False,
     ) -> None: ...
+    @classmethod
+    def of_policy(cls, plan: dict[str, Any], apply: bool) -> Self: ...
     def check(
         self, choice: int, confidence: float, current: int, now_s: float
     ) -> tuple[str, int]: ...

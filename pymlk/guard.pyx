@@ -21,6 +21,7 @@ REASON_NAMES = (
     "rate-limit",
     "hands-off",
     "refused",
+    "holdout",
 )
 REASON_TEXTS = (
     "the knob was changed",
@@ -35,6 +36,7 @@ REASON_TEXTS = (
     "changed too short a time ago",
     "somebody else changed the knob: left alone",
     "the kernel refused the value",
+    "the default's turn: the knob has the value that it had",
 )
 
 
@@ -107,6 +109,37 @@ cdef class Guard:
         self._apply = apply
         self._last = -1
 
+    @classmethod
+    def of_policy(cls, dict plan, bint apply):
+        """The guard that a policy asks for.
+
+        Parameters
+        ----------
+        plan : dict
+            What `pymlk.policy.load` gave.
+        apply : bool
+            False is shadow mode.
+
+        Returns
+        -------
+        Guard
+            A new one, owned by the caller.
+
+        Thread safety
+        -------------
+        Pure function.
+        """
+        limits = plan["guard"]
+        return cls(
+            plan["knob"]["values"],
+            limits["min_confidence"],
+            limits["max_step"],
+            limits["min_interval_s"],
+            limits["settle"],
+            limits["deadline_us"],
+            apply,
+        )
+
     cdef int _place(self, int64_t value) noexcept nogil:  # hot
         """Place of a value among the allowed ones; of the nearest below if absent."""
         cdef int i = 0
@@ -121,6 +154,8 @@ cdef class Guard:
         """
         if self._started and self._apply and current != self._expected:
             self.hands_off = True
+        if not self._started:
+            self._original = current
         self._started = True
         self._expected = current
         return self.hands_off
@@ -157,6 +192,11 @@ cdef class Guard:
         else:
             verdict.reason = APPLIED if self._apply else SHADOW
             verdict.target = self._values[place + step]
+
+    cdef void hold_out(self, Verdict *verdict) noexcept nogil:  # hot
+        """It is the default's turn: the verdict is the value that the knob had."""
+        verdict.reason = HOLDOUT
+        verdict.target = self._original
 
     cdef void changed(self, int64_t value, int64_t now_ns) noexcept nogil:  # hot
         """Note a change of our own."""

@@ -46,7 +46,10 @@ class Feature(Struct, forbid_unknown_fields=True):
 
 
 class Knob(Struct, forbid_unknown_fields=True):
-    """What a recommendation changes; the model's output i stands for values[i]."""
+    """What a recommendation changes; the model's output i stands for values[i].
+
+    With a proxy, `path` is the name of the kernel model's knob.
+    """
 
     path: str
     values: Annotated[list[int], Meta(min_length=2, max_length=64)]
@@ -78,6 +81,16 @@ class Guard(Struct, forbid_unknown_fields=True):
     min_activity: Activity | None = None
 
 
+class Trial(Struct, forbid_unknown_fields=True):
+    """How the model is measured against the default; see `pymlk.evidence`."""
+
+    confidence: Annotated[float, Meta(ge=0.5, le=0.9999)] = 0.95
+    min_decisions: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+    min_scores: Annotated[int, Meta(ge=2, le=1_000_000)] = 20
+    period_s: Annotated[float, Meta(ge=0.001, le=86_400.0)] = 10.0
+    washout: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.2
+
+
 class Policy(Struct, forbid_unknown_fields=True):
     """One policy file."""
 
@@ -88,10 +101,12 @@ class Policy(Struct, forbid_unknown_fields=True):
     knob: Knob
     description: str = ""
     devices: str | None = None
+    proxy: str | None = None
     skip: list[str] = []
-    interval_ms: Annotated[int, Meta(ge=1, le=3_600_000)] = 1000
+    interval_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 1000
     objective: Objective | None = None
     guard: Guard = msgspec.field(default_factory=Guard)
+    trial: Trial = msgspec.field(default_factory=Trial)
 
 
 def _shipped() -> str:
@@ -204,16 +219,47 @@ class _Checker:
 
     def check(self) -> None:
         policy = self.policy
-        for name, spec in policy.fields.items():
-            self.spec(f"fields.{name}", spec)
-        self.spec("knob.path", policy.knob.path)
-        self.devices()
+        if policy.proxy is not None:
+            self.proxy(policy.proxy)
+        else:
+            self.attributes()
         self.features()
         self.knob()
         if policy.objective is not None:
             self.field("objective.maximise", policy.objective.maximise)
         if policy.guard.min_activity is not None:
             self.field("guard.min_activity.field", policy.guard.min_activity.field)
+
+    def attributes(self) -> None:
+        """Fields and knob are attributes of sysfs and procfs."""
+        policy = self.policy
+        for name, spec in policy.fields.items():
+            self.spec(f"fields.{name}", spec)
+        self.spec("knob.path", policy.knob.path)
+        self.devices()
+        if not policy.interval_ms:
+            self.refuse("interval_ms", "0 found, 1 or more expected without a proxy")
+
+    def proxy(self, proxy: str) -> None:
+        """Fields and knob are those of models in the kernel, which has the score."""
+        if not re.fullmatch(r"[^/\[\]]+/[^/\[\]]+", proxy):
+            self.refuse(
+                "proxy", f"{proxy!r} found, expected SUBSYSTEM/MODEL, such as 'blk/*'"
+            )
+        if self.policy.devices is not None:
+            self.refuse("devices", "means nothing beside `proxy`: each model is one")
+        if self.policy.objective is not None:
+            self.refuse(
+                "objective", "means nothing beside `proxy`: the kernel's client scores"
+            )
+        names = {f"fields.{k}": v for k, v in self.policy.fields.items()}
+        for key, name in {**names, "knob.path": self.policy.knob.path}.items():
+            if not re.fullmatch(r"[A-Za-z0-9_-]{1,31}", name):
+                self.refuse(
+                    key,
+                    f"{name!r} found, expected the name of one of the kernel model's "
+                    f"{'knobs' if key == 'knob.path' else 'features'}",
+                )
 
     def devices(self) -> None:
         devices = self.policy.devices

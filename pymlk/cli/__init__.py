@@ -195,18 +195,35 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     p = _command(
         commands,
         "run",
-        "run a policy: shadow mode unless --apply",
+        "run policies: shadow mode unless --apply",
         "pymlk run readahead --seconds 10",
         "pymlk run ./policy.toml --apply",
         "pymlk run readahead --json --decisions 100 > decisions.jsonl",
+        "pymlk run --quiet --apply readahead ./slow-io.toml",
     )
     p.add_argument(
-        "policy", metavar="POLICY", help="policy file, its folder, or a shipped name"
+        "policies",
+        nargs="+",
+        metavar="POLICY",
+        help="policy file, its folder, or a shipped name",
     )
     p.add_argument(
         "--apply",
         action="store_true",
-        help="really change knobs (they are restored at exit)",
+        help="let the model change knobs (they are restored at exit)",
+    )
+    p.add_argument(
+        "--mode",
+        choices=("learning", "collaboration", "recommendation", "always"),
+        default="recommendation",
+        help="with --apply, how far the measured gain over the default may lead: to "
+        "nothing, to half of the time, to all but a tenth of it (the default); "
+        "`always` follows the model at once and measures nothing",
+    )
+    p.add_argument(
+        "--quiet",
+        action="store_true",
+        help="tell of changes only, in the log: for services",
     )
     p.add_argument(
         "--seconds", type=_positive, metavar="N", help="stop after so many seconds"
@@ -223,6 +240,59 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "pymlk restore",
     )
     _state_dir(p)
+    p = _command(
+        commands,
+        "learn",
+        "show or forget what was learnt on this device",
+        "pymlk learn --show",
+        "pymlk learn --show readahead",
+        "pymlk learn --reset readahead",
+    )
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--show",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="of one policy; of all without NAME",
+    )
+    what.add_argument("--reset", metavar="NAME", help="back to the shipped model")
+    p.add_argument(
+        "--state-dir",
+        metavar="DIR",
+        help="where it is kept (default: $PYMLK_STATE_DIR, else /var/lib/pymlk for "
+        "root, else $XDG_STATE_HOME/pymlk)",
+    )
+
+
+def _add_proxy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _command(
+        commands,
+        "proxy",
+        "show models of the kernel module mlk, and what they do",
+        "pymlk proxy",
+        "pymlk proxy block/readahead --json",
+        "pymlk proxy readahead --control init start run --mode learning",
+        "pymlk proxy readahead --watch --count 10",
+    )
+    p.add_argument("name", nargs="?", metavar="NAME", help="SUBSYSTEM/MODEL, or MODEL")
+    p.add_argument(
+        "--control",
+        nargs="+",
+        choices=("init", "start", "run", "stop", "sample", "discard"),
+        help="change its state, by one word after the other",
+    )
+    p.add_argument(
+        "--mode",
+        choices=("emergency", "learning", "collaboration", "recommendation"),
+        help="change who decides; after --control",
+    )
+    p.add_argument("--watch", action="store_true", help="print its records")
+    p.add_argument("--count", type=_count, help="stop watching after so many records")
+    p.add_argument(
+        "--seconds", type=_positive, metavar="N", help="stop watching after so long"
+    )
+    _root(p)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -249,6 +319,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_attrs(commands)
     _add_models(commands)
     _add_run(commands)
+    _add_proxy(commands)
     p = _command(
         commands,
         "completion",
@@ -302,6 +373,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # whoever read the output is gone, as in `pymlk run ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return OK
+    except ModuleNotFoundError as error:
+        complain(f"not in this installation: {error.name}")
+        return BAD_INPUT
     except OSError as error:
         # AttrError and JournalError too: the system's answer, with errno and path
         complain(error)

@@ -6,14 +6,16 @@
 #    source ~/.local/share/bash_completion/pymlk
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_pymlk_subparsers=(attrs inspect compile bench run restore completion)
+_shtab_pymlk_subparsers=(attrs inspect compile bench run restore learn proxy completion)
 
 _shtab_pymlk_attrs_option_strings=(-h --help --json --find --watch --count --root)
 _shtab_pymlk_inspect_option_strings=(-h --help --json --profile --rounds --budget-ns --speed)
 _shtab_pymlk_compile_option_strings=(-h --help --json -o --output --reuse-inputs)
 _shtab_pymlk_bench_option_strings=(-h --help --json --rounds)
-_shtab_pymlk_run_option_strings=(-h --help --json --apply --seconds --decisions --root --state-dir)
+_shtab_pymlk_run_option_strings=(-h --help --json --apply --mode --quiet --seconds --decisions --root --state-dir)
 _shtab_pymlk_restore_option_strings=(-h --help --json --state-dir)
+_shtab_pymlk_learn_option_strings=(-h --help --json --show --reset --state-dir)
+_shtab_pymlk_proxy_option_strings=(-h --help --json --control --mode --watch --count --seconds --root)
 _shtab_pymlk_completion_option_strings=(-h --help --json)
 _shtab_pymlk_option_strings=(-h --help --version)
 
@@ -28,8 +30,13 @@ _shtab_pymlk_run_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_pymlk_run___root_COMPGEN=_shtab_compgen_dirs
 _shtab_pymlk_run___state_dir_COMPGEN=_shtab_compgen_dirs
 _shtab_pymlk_restore___state_dir_COMPGEN=_shtab_compgen_dirs
+_shtab_pymlk_learn___state_dir_COMPGEN=_shtab_compgen_dirs
+_shtab_pymlk_proxy___root_COMPGEN=_shtab_compgen_dirs
 
-_shtab_pymlk_pos_0_choices=(attrs inspect compile bench run restore completion)
+_shtab_pymlk_run___mode_choices=(learning collaboration recommendation always)
+_shtab_pymlk_proxy___control_choices=(init start run stop sample discard)
+_shtab_pymlk_proxy___mode_choices=(emergency learning collaboration recommendation)
+_shtab_pymlk_pos_0_choices=(attrs inspect compile bench run restore learn proxy completion)
 
 _shtab_pymlk_attrs_pos_0_nargs='*'
 _shtab_pymlk_attrs__h_nargs=0
@@ -48,13 +55,24 @@ _shtab_pymlk_compile___reuse_inputs_nargs=0
 _shtab_pymlk_bench__h_nargs=0
 _shtab_pymlk_bench___help_nargs=0
 _shtab_pymlk_bench___json_nargs=0
+_shtab_pymlk_run_pos_0_nargs=+
 _shtab_pymlk_run__h_nargs=0
 _shtab_pymlk_run___help_nargs=0
 _shtab_pymlk_run___json_nargs=0
 _shtab_pymlk_run___apply_nargs=0
+_shtab_pymlk_run___quiet_nargs=0
 _shtab_pymlk_restore__h_nargs=0
 _shtab_pymlk_restore___help_nargs=0
 _shtab_pymlk_restore___json_nargs=0
+_shtab_pymlk_learn__h_nargs=0
+_shtab_pymlk_learn___help_nargs=0
+_shtab_pymlk_learn___json_nargs=0
+_shtab_pymlk_learn___show_nargs='?'
+_shtab_pymlk_proxy__h_nargs=0
+_shtab_pymlk_proxy___help_nargs=0
+_shtab_pymlk_proxy___json_nargs=0
+_shtab_pymlk_proxy___control_nargs=+
+_shtab_pymlk_proxy___watch_nargs=0
 _shtab_pymlk_completion__h_nargs=0
 _shtab_pymlk_completion___help_nargs=0
 _shtab_pymlk_completion___json_nargs=0

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Builds the modules for a kernel, boots it, and runs tests/guest/inside there.
+# Builds the modules for a kernel, boots it, and runs tests/guest/inside and
+# tests/proxy there.
 #
 #   scripts/guest/tests.sh KIND [ARGUMENT OF PYTEST...]      KIND: see kernel.sh
 #
@@ -16,7 +17,7 @@ cd "$(dirname "$0")/../.."
 scripts/guest/module.sh "$kind" >/dev/null
 case " $* " in
 *" tests/"*) ;;
-*) set -- "$@" tests/guest/inside ;;
+*) set -- "$@" tests/guest/inside tests/proxy ;;
 esac
 LIMIT=${LIMIT:-3600} exec scripts/guest/run.sh "$kind" "build/guest/$kind" \
 	env GUEST_CYCLES="${GUEST_CYCLES:-10000}" GUEST_HAMMER="${GUEST_HAMMER:-300}" \

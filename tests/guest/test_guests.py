@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The modules in real kernels: boot one, run tests/guest/inside there.
+"""The modules in real kernels: boot one, run tests/guest/inside and tests/proxy there.
 
 User-Mode Linux with KASAN, lockdep, kmemleak, fault injection and the KUnit suites;
 and Debian's own kernel on two processors, emulated. Kernels are made or fetched once,
@@ -81,4 +81,5 @@ def test_built_into_a_kernel() -> None:
 def test_stock_kernel_on_two_processors() -> None:
     """What one processor cannot show; a part, since all is emulated."""
     names = ("sysfs", "states", "device", "32bit", "samples", "faults")
-    boot("stock", *(f"tests/guest/inside/test_{name}.py" for name in names))
+    inside = (f"tests/guest/inside/test_{name}.py" for name in names)
+    boot("stock", *inside, "tests/proxy/test_dataset.py")

@@ -48,6 +48,17 @@ settle = 1
 deadline_us = 10000000
 """
 
+# The same model, fed by a kernel model that counts reads and has the knob.
+PROXY_POLICY = POLICY.replace('devices = "/sys/block/*"\n', 'proxy = "test/*"\n')
+for _old, _new in (
+    ('"{device}/stat[0]"', '"reads"'),
+    ('"{device}/queue/read_ahead_kb"', '"ra"'),
+    ('[objective]\nmaximise = "reads"\n\n', ""),
+    ('ra = "ra"\n', ""),
+):
+    assert _old in PROXY_POLICY
+    PROXY_POLICY = PROXY_POLICY.replace(_old, _new)
+
 
 def model() -> bytes:
     """One input of scale 1/8: x < -4 gives 0, around 0 gives 1, x > 4 gives 2."""

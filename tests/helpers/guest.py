@@ -5,9 +5,10 @@ import contextlib
 import gc
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
-from helpers.mlk_abi import client
+from helpers.mlk_abi import SYS, client
 
 KERNEL = Path(os.environ.get("GUEST_KERNEL", ""))
 MODULES = Path(os.environ.get("GUEST_MODULES", ""))
@@ -23,6 +24,20 @@ def rmmod(name: str) -> None:
     """Unload a module; exceptions of earlier tests may keep maps of it alive."""
     gc.collect()
     subprocess.run(["rmmod", name], check=True)
+
+
+@contextlib.contextmanager
+def loaded_modules() -> Iterator[None]:
+    """Both of this tree, unless somebody around this has loaded them."""
+    if Path("/sys/module/mlk").exists():
+        yield
+        return
+    insmod("mlk")
+    insmod("mlk_guest")
+    yield
+    rmmod("mlk_guest")
+    rmmod("mlk")
+    assert not SYS.exists()
 
 
 def kernel_module(name: str, *parameters: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from helpers.malloc_count import count_mallocs
 from helpers.models import border, network, several
-from helpers.reference import need_interpreter, need_numpy
+from helpers.need import need_module
+from helpers.reference import need_interpreter
 
 from pymlk import Model
 
@@ -77,7 +78,7 @@ def test_shapes_of_rows() -> None:
     other = memoryview(bytearray(24)).cast("b", (6, 1, 4))
     model.invoke_many(rows.cast("B").cast("b", (6, 1, 5)), other)
     assert bytes(other) == expected
-    np = need_numpy()
+    np = need_module("numpy")
     array = np.zeros((6, 1, 4), np.int8)
     model.invoke_many(np.asarray(rows), array)
     assert array.tobytes() == expected
@@ -143,7 +144,7 @@ def test_refused(inputs: Any, outputs: Any, words: str) -> None:
 
 def test_no_such_buffers() -> None:
     """Read-only, strided, a scalar, no buffer at all."""
-    np = need_numpy()
+    np = need_module("numpy")
     model = Model(network())
     good, out = np.zeros((2, 5), np.int8), np.zeros((2, 4), np.int8)
     locked = out.copy()

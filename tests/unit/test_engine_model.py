@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from helpers.malloc_count import count_mallocs
+from helpers.need import need_module
 from helpers.reference import (
     manifest,
     model_path,
     need_data,
     need_interpreter,
-    need_numpy,
 )
 
 from pymlk import Model, ModelError, Program, Quant, UnsupportedOpError
@@ -171,7 +171,7 @@ def test_reset(model):
 
 def test_numpy_shares_the_memory(model):
     """No copy in either direction."""
-    np = need_numpy()
+    np = need_module("numpy")
     array = np.asarray(model.input)
     assert (array.shape, array.dtype, array.flags.writeable) == ((1, 5), np.int8, True)
     array[0, 3] = -7

@@ -2,6 +2,7 @@
 """The loop over a fake sysfs tree, one snapshot at a time."""
 
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +12,9 @@ from helpers.malloc_count import count_mallocs
 
 from pymlk.errors import JournalError, PolicyError
 from pymlk.journal import Journal
-from pymlk.loop import Decision, Loop
+from pymlk.loop import Loop
 from pymlk.policy import load
+from pymlk.stream import Decision
 
 LOW, MIDDLE, HIGH = 20, 100, 180
 
@@ -195,7 +197,96 @@ def test_a_step_allocates_nothing(fake_sys: FakeSys) -> None:
     setup = f"""
 from pymlk.loop import Loop
 from pymlk.policy import load
+from pymlk.stream import Decision
 loop = Loop(load({str(fake_sys.policy)!r}), root={str(fake_sys.root)!r})
 step = loop.step
 """
     assert count_mallocs(setup, "step()", 2000) == 0
+
+
+TRIAL = """
+[trial]
+min_decisions = 5
+min_scores = 5
+period_s = 0.02
+washout = 0.1
+"""
+
+
+class Tried:
+    """A run whose knob has an effect: reads per step at 128, and at other values."""
+
+    def __init__(self, fake: FakeSys, at_128: int, else_: int) -> None:
+        fake.write_policy(POLICY + TRIAL)
+        plan = load(str(fake.policy))
+        journal = Journal("test", str(fake.state))
+        self.fake, self.effect = fake, {True: at_128, False: else_}
+        self.loop = Loop(
+            plan,
+            root=str(fake.root),
+            apply=True,
+            journal=journal,
+            highest="recommendation",
+        )
+        journal.claim(self.loop.knobs)
+        self.modes = ["learning"]
+
+    def report(self) -> dict[str, Any]:
+        """The trial's."""
+        return dict(self.loop.totals()["vda"]["trial"])
+
+    def until(self, mode: str) -> None:
+        """Step until the evidence has led there, a minute at most."""
+        end = time.monotonic() + 60
+        while self.modes[-1] != mode:
+            assert time.monotonic() < end, self.report()
+            self.step()
+
+    def step(self) -> Decision:
+        """A step in which the device does what its knob lets it."""
+        time.sleep(0.001)
+        self.fake.load("vda", self.effect[self.fake.value("vda") == 128])
+        self.loop.step()
+        d = self.loop.decision(0)
+        if d.mode != self.modes[-1]:
+            self.modes.append(d.mode)
+        if d.mode == "learning":
+            assert self.fake.value("vda") == 32
+        return d
+
+
+def test_a_model_that_helps_is_promoted(fake_sys: FakeSys) -> None:
+    run = Tried(fake_sys, at_128=450, else_=150)
+    run.until("recommendation")
+    assert run.modes == ["learning", "collaboration", "recommendation"]
+    report = run.report()
+    assert report["low"] > 0
+    # the time between two steps is not quite the same for both
+    assert 1.0 < report["gain"] < 4.0
+    reasons = {run.step().reason for _ in range(500)}
+    assert {"same", "holdout"} <= reasons
+    assert run.loop.close() == []
+    assert fake_sys.value("vda") == 32
+
+
+def test_a_model_that_harms_is_stopped(fake_sys: FakeSys) -> None:
+    run = Tried(fake_sys, at_128=150, else_=450)
+    run.until("collaboration")
+    run.until("learning")
+    report = run.report()
+    assert "back to learning" in report["reason"]
+    assert report["gain"] is None or report["gain"] < 0
+    (said,) = run.loop.look()
+    assert said.startswith("vda: mode learning (back to learning")
+
+
+def test_measuring_needs_an_objective(fake_sys: FakeSys) -> None:
+    fake_sys.write_policy(POLICY.replace('[objective]\nmaximise = "reads"\n', ""))
+    with pytest.raises(PolicyError, match="objective: missing"):
+        Loop(
+            load(str(fake_sys.policy)),
+            root=str(fake_sys.root),
+            apply=True,
+            journal=Journal("test", str(fake_sys.state)),
+            highest="collaboration",
+        )

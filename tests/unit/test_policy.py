@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.fakesys import POLICY, FakeSys
+from helpers.fakesys import POLICY, PROXY_POLICY, FakeSys
 
 from pymlk.errors import PolicyError
 from pymlk.policy import find_policy, load
@@ -45,6 +45,7 @@ def test_the_test_policy_loads(fake_sys: FakeSys) -> None:
         ('path = "{device}/queue/read_ahead_kb"', 'path = "/x"', r"knob\.path: '/x'"),
         ("interval_ms = 10", "interval_ms = 10.5", r"interval_ms: .*found 10\.5"),
         ("interval_ms = 10", "interval_ms = ", r"line 4"),
+        ("interval_ms = 10", "interval_ms = 0", r"interval_ms: 0 found, 1 or more"),
         ("model.tflite", "other.tflite", r"model\.file: .*No such file"),
     ],
 )
@@ -56,6 +57,32 @@ def test_a_wrong_policy_says_where(
     with pytest.raises(PolicyError, match=message) as caught:
         load(str(fake_sys.policy))
     assert str(fake_sys.policy / "policy.toml") in str(caught.value)
+
+
+def test_a_policy_may_name_models_in_the_kernel(fake_sys: FakeSys) -> None:
+    fake_sys.write_policy(PROXY_POLICY.replace("interval_ms = 10", "interval_ms = 0"))
+    plan = load(str(fake_sys.policy))
+    assert (plan["proxy"], plan["knob"]["path"]) == ("test/*", "ra")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("test/*", "test", r"proxy: 'test' found, expected SUBSYSTEM/MODEL"),
+        ("test/*", "/sys/a/b", r"proxy: '/sys/a/b' found"),
+        ('"reads"', '"/proc/x"', r"fields\.reads: '/proc/x' found, .* features"),
+        ('path = "ra"', 'path = "a b"', r"knob\.path: 'a b' found, .* knobs"),
+        ("skip =", 'devices = "/x/*"\nskip =', r"devices: means nothing"),
+        ("[guard]", '[objective]\nmaximise = "reads"\n[guard]', r"objective: means"),
+    ],
+)
+def test_a_wrong_policy_of_a_proxy_says_where(
+    fake_sys: FakeSys, old: str, new: str, message: str
+) -> None:
+    assert old in PROXY_POLICY
+    fake_sys.write_policy(PROXY_POLICY.replace(old, new, 1))
+    with pytest.raises(PolicyError, match=message):
+        load(str(fake_sys.policy))
 
 
 def test_the_model_must_fit(fake_sys: FakeSys) -> None:

@@ -51,7 +51,17 @@ def policy(tmp_path: Path) -> Path:
 
 def start(policy: Path, *more: str) -> subprocess.Popen[str]:
     state = str(policy / "state")
-    args = ["run", str(policy), "--apply", "--json", "--state-dir", state, *more]
+    args = [
+        "run",
+        str(policy),
+        "--apply",
+        "--mode",
+        "always",
+        "--json",
+        "--state-dir",
+        state,
+        *more,
+    ]
     return subprocess.Popen([*PYMLK, *args], stdout=subprocess.PIPE, text=True)
 
 

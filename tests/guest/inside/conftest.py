@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from helpers.guest import forget, insmod, rmmod
-from helpers.mlk_abi import SYS, Device, Proxy, client
+from helpers.guest import forget, loaded_modules
+from helpers.mlk_abi import Device, Proxy, client
 
 KIND = os.environ["GUEST_KIND"]
 # User-Mode Linux has no 32-bit programs; KUnit is in kernels for debugging
@@ -22,12 +22,8 @@ collect_ignore = [
 
 @pytest.fixture(scope="session", autouse=True)
 def _modules() -> Iterator[None]:
-    insmod("mlk")
-    insmod("mlk_guest")
-    yield
-    rmmod("mlk_guest")
-    rmmod("mlk")
-    assert not SYS.exists()
+    with loaded_modules():
+        yield
 
 
 @pytest.fixture

@@ -230,7 +230,8 @@ struct mlk_info {
 
 /**
  * struct mlk_wait - for MLK_IOC_WAIT
- * @seq: returns when there is a record with a greater number
+ * @seq: returns when there is a record with a greater number; poll() and read()
+ *	of this descriptor go on behind it, too
  * @timeout_ns: at most so long, or ETIMEDOUT; negative: without limit
  * @head: set to the number of the newest record
  * @reserved: zero
