@@ -249,7 +249,7 @@ static int mlk_seen(struct mlk_reader *reader, u64 seq)
 	if (mutex_lock_interruptible(&reader->lock))
 		return -ERESTARTSYS;
 	if (reader->next <= seen)
-		WRITE_ONCE(reader->next, seen + 1);
+		mlk_store_u64(&reader->next, seen + 1);
 	mutex_unlock(&reader->lock);
 	return 0;
 }
