@@ -92,6 +92,10 @@ guest-stock: $(STAMPS)/package $(STAMPS)/tests ## the same in Debian's kernel, e
 guest-debug: $(STAMPS)/package $(STAMPS)/tests ## the same in an x86 SMP kernel with all checkers (builds it: half an hour)
 	@$(GUEST) x86-debug $(ARGS)
 
+.PHONY: guest-builtin
+guest-builtin: $(STAMPS)/package ## mlk built into a kernel in its own tree, booted, with its KUnit suites (builds it: minutes)
+	@scripts/guest/run.sh uml-builtin build/guest/uml-builtin scripts/guest/builtin.sh
+
 .PHONY: docs
 docs: $(STAMPS)/package ## write docs/operators.md anew
 	@$(PY) scripts/operators.py

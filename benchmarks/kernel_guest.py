@@ -7,6 +7,7 @@ Loops in the kernel are those of kernel/tests/mlk_guest.c, which give nanosecond
 import ctypes
 import functools
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -141,10 +142,16 @@ def million() -> dict[str, float]:
     assert reader.stdout is not None
     reader.stdout.readline()
     (ns,) = numbers(f"ticks {PUSHED // 1000} 1000000 1000")
-    read, lost, wrong = (int(word) for word in reader.stdout.read().split())
+    read, lost, wrong, away = (int(word) for word in reader.stdout.read().split())
     reader.wait()
     client("unregister")
-    return {"read": read, "lost": lost, "wrong": wrong, "push rate": PUSHED / ns * 1e9}
+    return {
+        "read": read,
+        "lost": lost,
+        "wrong": wrong,
+        "away": away,
+        "push rate": PUSHED / ns * 1e9,
+    }
 
 
 def memory() -> dict[str, float]:
@@ -160,7 +167,28 @@ def memory() -> dict[str, float]:
     client("crowd 64 16 2 1")
     after = slab()
     client("crowd 0")
-    return {"slab": (after - before) * 1024 / 64}
+    return {"slab": (after - before) * 1024 / 64, "model": model_bytes()}
+
+
+def model_bytes() -> int:
+    """What mlk itself keeps allocated for a model of 16 features and a knob."""
+    tracing = Path("/sys/kernel/tracing")
+    events = [tracing / "events" / "kmem" / name for name in ("kmalloc", "kfree")]
+    (tracing / "trace").write_text("")
+    for event in events:
+        (event / "enable").write_text("1")
+    client("register bench 16 1 1")
+    for event in events:
+        (event / "enable").write_text("0")
+    kept: dict[str, int] = {}
+    for line in (tracing / "trace").read_text().split("\n"):
+        if made := re.search(r"=\S+ \[mlk\] ptr=(\S+) .*bytes_alloc=(\d+)", line):
+            kept[made[1]] = int(made[2])
+        elif freed := re.search(r"kfree: .*ptr=(\S+)", line):
+            kept.pop(freed[1], None)
+    client("unregister")
+    assert kept, "no allocation was traced"
+    return sum(kept.values())
 
 
 def main() -> None:

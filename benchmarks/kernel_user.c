@@ -4,7 +4,8 @@
  *
  *   owner DEVICE COUNT    answer that many samples of a model
  *   reader DEVICE COUNT   map its records and count them up to record COUNT;
- *                         prints how many were read, how many were lost
+ *                         prints how many were read, lost, and torn, and the
+ *                         longest time in ns from one look to the next
  *   eventfd COUNT         two processes wake each other that often; prints ns
  */
 #include <fcntl.h>
@@ -69,9 +70,23 @@ static int owner(const char *path, long count)
 	return 0;
 }
 
+/* A word that the kernel writes meanwhile, as <linux/mlk.h> says */
+static uint64_t load(const __u64 *from)
+{
+#if __SIZEOF_POINTER__ == 8
+	return __atomic_load_n(from, __ATOMIC_ACQUIRE);
+#else
+	const uint32_t *half = (const void *)from;
+	uint64_t upper = __atomic_load_n(&half[1], __ATOMIC_ACQUIRE);
+
+	return upper << 32 | __atomic_load_n(&half[0], __ATOMIC_ACQUIRE);
+#endif
+}
+
 static int reader(const char *path, uint64_t last)
 {
 	uint64_t next = 1, lost = 0, wrong = 0;
+	int64_t looked = now(), away = 0;
 	const struct mlk_dataset *ring;
 	struct mlk_info info;
 	int device = open_device(path, &info);
@@ -82,9 +97,12 @@ static int reader(const char *path, uint64_t last)
 	puts("reader");
 	fflush(stdout);
 	while (next <= last) {
-		uint64_t head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
+		uint64_t head = load(&ring->head);
 		struct mlk_wait wait = { .seq = head, .timeout_ns = 1000000 };
+		int64_t time = now();
 
+		away = time - looked > away && head ? time - looked : away;
+		looked = time;
 		if (head < next) {
 			/* sleep until there is more, and a little for the rest */
 			ioctl(device, MLK_IOC_WAIT, &wait);
@@ -97,25 +115,24 @@ static int reader(const char *path, uint64_t last)
 						       ring->record_bytes);
 			int64_t row[2];
 
-			if (__atomic_load_n(&record->seq, __ATOMIC_ACQUIRE) !=
-			    next)
+			if (load(&record->seq) != next)
 				break;
 			memcpy(row, record->value, sizeof(row));
 			__atomic_thread_fence(__ATOMIC_ACQUIRE);
-			if (__atomic_load_n(&record->seq, __ATOMIC_RELAXED) !=
-			    next)
+			if (load(&record->seq) != next)
 				break;
 			wrong += row[1] != 2 * row[0];
 			next++;
 		}
-		head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
+		head = load(&ring->head);
 		if (next + ring->records <= head) {
 			lost += head - ring->records + 1 - next;
 			next = head - ring->records + 1;
 		}
 	}
-	printf("%llu %llu %llu\n", (unsigned long long)(last - lost),
-	       (unsigned long long)lost, (unsigned long long)wrong);
+	printf("%llu %llu %llu %lld\n", (unsigned long long)(last - lost),
+	       (unsigned long long)lost, (unsigned long long)wrong,
+	       (long long)away);
 	return 0;
 }
 

@@ -7,8 +7,8 @@
 #include <linux/sysfs.h>
 #include <linux/version.h>
 
-#ifndef CONFIG_64BIT
-#error "mlk needs a 64-bit kernel: records are numbered by 64-bit words"
+#if defined(CONFIG_ARM) && __LINUX_ARM_ARCH__ < 7
+#error "mlk needs ARMv7 or later: older caches hide new records from a mapping"
 #endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)

@@ -71,13 +71,14 @@ static void mlk_kick_irq(struct irq_work *work)
 /*
  * There is a new record, or the mode has changed: get others to look. Whoever
  * has interrupts off may hold a lock of the scheduler and must not wake up
- * anybody; an interrupt of its own does it instead.
+ * anybody; an interrupt of its own does it instead. PREEMPT_RT has locks that
+ * sleep in wait queues, and a thread for such interrupts.
  */
 void mlk_kick(struct mlk_model *model)
 {
 	if (!wq_has_sleeper(&model->wait) && !READ_ONCE(model->unsettled))
 		return;
-	if (irqs_disabled())
+	if (IS_ENABLED(CONFIG_PREEMPT_RT) || irqs_disabled())
 		irq_work_queue(&model->irq_work);
 	else
 		mlk_kick_now(model);
@@ -208,8 +209,9 @@ static struct mlk_model *mlk_model_new(const struct mlk_desc *desc)
 		MLK_OPTIONS(MLK_OPTION_DEFAULT)
 #undef MLK_OPTION_DEFAULT
 	};
-	struct mlk_model *model = kzalloc(sizeof(*model), GFP_KERNEL);
+	struct mlk_model *model;
 
+	model = kzalloc(struct_size(model, limit, desc->n_knobs), GFP_KERNEL);
 	if (!model)
 		return NULL;
 	atomic_inc(&mlk_unreleased);

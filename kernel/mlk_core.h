@@ -137,7 +137,7 @@ struct mlk_score {
  * @list: in the registry
  * @folder: /sys/kernel/mlk/SUBSYSTEM
  * @kobj: /sys/kernel/mlk/SUBSYSTEM/MODEL, and what keeps this memory
- * @sysfs: attributes that depend on the description
+ * @sysfs: files that depend on the description
  * @misc: /dev/mlk/MODEL
  * @misc_name: its name
  * @ring: the dataset
@@ -166,11 +166,11 @@ struct mlk_score {
  * @beat_ns: its last heartbeat
  * @refused_row: refused recommendations since the last accepted one
  * @options: as set
- * @limit: of each knob
  * @advice: the owner's last recommendation
  * @score: model against default
  * @stats: counters
  * @random: who follows the model
+ * @limit: of each knob
  */
 struct mlk_model {
 	struct mlk_desc desc;
@@ -210,11 +210,11 @@ struct mlk_model {
 	u64 beat_ns;
 	u32 refused_row;
 	struct mlk_options options;
-	struct mlk_limit limit[MLK_MAX_KNOBS];
 	struct mlk_answer advice;
 	struct mlk_score score;
 	struct mlk_stats stats;
 	struct rnd_state random;
+	struct mlk_limit limit[];
 };
 
 extern struct workqueue_struct *mlk_wq;
@@ -262,8 +262,8 @@ void mlk_guard_follow(struct mlk_model *model, const s64 *values, u64 now);
 void mlk_score_restart(struct mlk_model *model);
 void mlk_score_add(struct mlk_model *model, struct mlk_sum *sum, s64 score);
 
-/* mlk_stats.c */
-void mlk_stats_time(u32 *buckets, u64 ns);
+/* mlk_decide.c */
+void mlk_stats_time(u32 *buckets, u64 since, u64 now);
 
 /* mlk_image.c */
 int mlk_image_load(struct mlk_model *model, void *image, u32 bytes);

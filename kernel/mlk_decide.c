@@ -6,9 +6,11 @@
 #include "mlk_core.h"
 #include "mlk_trace.h"
 
-/* Counts a time in powers of two. */
-void mlk_stats_time(u32 *buckets, u64 ns)
+/* Counts a time in powers of two; clocks of two processors may differ a little. */
+void mlk_stats_time(u32 *buckets, u64 since, u64 now)
 {
+	u64 ns = now > since ? now - since : 0;
+
 	buckets[min(ns ? ilog2(ns) : 0, MLK_BUCKETS - 1)]++;
 }
 
@@ -92,6 +94,9 @@ static void mlk_decide_now(struct mlk_model *model,
 {
 	u32 i;
 
+	/* tracepoints show these, also of a model without knobs */
+	d->value[0] = 0;
+	d->advice[0] = 0;
 	d->generation = model->score.generation;
 	d->verdict = mlk_guard_judge(model, answer, now, d->advice);
 	d->arm = mlk_draw_arm(model);
@@ -131,7 +136,7 @@ bool __mlk_decide(struct mlk_model *model, u64 seq, const s64 *features,
 		mlk_decide_now(model, inferred ? &answer : &model->advice, now,
 			       decision);
 		model->stats.inferences += inferred;
-		mlk_stats_time(model->stats.decision_latency, now - start);
+		mlk_stats_time(model->stats.decision_latency, start, now);
 	}
 	raw_spin_unlock_irqrestore(&model->lock, flags);
 

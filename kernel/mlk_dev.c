@@ -57,7 +57,8 @@ static int mlk_release(struct inode *inode, struct file *file)
 
 static bool mlk_readable(const struct mlk_reader *reader)
 {
-	return mlk_ring_head(&reader->model->ring) >= READ_ONCE(reader->next);
+	return mlk_ring_head(&reader->model->ring) >=
+	       mlk_load_u64(&reader->next);
 }
 
 /* Go on with the oldest record, if that is behind the next one. */
@@ -72,10 +73,10 @@ static void mlk_skip(struct mlk_reader *reader)
 		return;
 	/* what was discarded is not lost */
 	skipped = first - reader->next;
-	WRITE_ONCE(reader->next, first);
-	if (first == READ_ONCE(model->ring.dataset->discarded) + 1)
+	mlk_store_u64(&reader->next, first);
+	if (first == mlk_load_u64(&model->ring.dataset->discarded) + 1)
 		return;
-	reader->lost += skipped;
+	mlk_store_u64(&reader->lost, reader->lost + skipped);
 	raw_spin_lock_irqsave(&model->lock, flags);
 	model->stats.lost += skipped;
 	raw_spin_unlock_irqrestore(&model->lock, flags);
@@ -98,7 +99,7 @@ static ssize_t mlk_read_records(struct mlk_reader *reader, char __user *to,
 			continue; /* mlk_skip() counts it */
 		if (err)
 			return done ? done : err;
-		WRITE_ONCE(reader->next, reader->next + 1);
+		mlk_store_u64(&reader->next, reader->next + 1);
 		done += ring->record_bytes;
 		if (signal_pending(current))
 			break;
@@ -198,7 +199,7 @@ static int mlk_ioctl_info(struct mlk_reader *reader, void __user *to)
 		.n_features = model->ring.dataset->n_features,
 		.n_knobs = model->ring.dataset->n_knobs,
 		.head = mlk_ring_head(&model->ring),
-		.lost = READ_ONCE(reader->lost),
+		.lost = mlk_load_u64(&reader->lost),
 	};
 	unsigned long flags;
 
@@ -248,7 +249,7 @@ static int mlk_seen(struct mlk_reader *reader, u64 seq)
 	if (mutex_lock_interruptible(&reader->lock))
 		return -ERESTARTSYS;
 	if (reader->next <= seen)
-		WRITE_ONCE(reader->next, seen + 1);
+		mlk_store_u64(&reader->next, seen + 1);
 	mutex_unlock(&reader->lock);
 	return 0;
 }

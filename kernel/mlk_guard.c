@@ -8,21 +8,28 @@
 
 #include "mlk_core.h"
 
+/* As much of @distance as whole steps are */
+static u64 mlk_whole_steps(const struct mlk_knob *knob, u64 distance)
+{
+	return div64_u64(distance, knob->step) * knob->step;
+}
+
 /* Is it one of min, min + step, ... max? */
 bool mlk_knob_can(const struct mlk_knob *knob, s64 value)
 {
+	u64 above = (u64)value - (u64)knob->min;
+
 	return value >= knob->min && value <= knob->max &&
-	       !((u64)(value - knob->min) % (u64)knob->step);
+	       mlk_whole_steps(knob, above) == above;
 }
 
 s64 mlk_knob_nearest(const struct mlk_knob *knob, s64 value)
 {
-	u64 steps, above;
+	u64 above, half = (u64)knob->step >> 1;
 
 	value = clamp(value, knob->min, knob->max);
 	above = (u64)value - (u64)knob->min;
-	steps = (above + (u64)knob->step / 2) / (u64)knob->step;
-	return knob->min + (s64)(steps * (u64)knob->step);
+	return knob->min + (s64)mlk_whole_steps(knob, above + half);
 }
 
 void mlk_guard_init(struct mlk_model *model)
@@ -70,23 +77,28 @@ static enum mlk_verdict mlk_guard_knob(const struct mlk_knob *knob,
 				       s64 *value)
 {
 	u64 interval = (u64)limit->interval_ms * NSEC_PER_MSEC;
-	s64 change = limit->change - limit->change % knob->step;
 	s64 bounded = clamp(*value, limit->low, limit->high);
+	/* bounds are kept whatever was before them: the default, another bound */
+	s64 last = clamp(limit->last, limit->low, limit->high);
 	enum mlk_verdict verdict = bounded == *value ? MLK_VERDICT_GOOD :
 						       MLK_VERDICT_BOUNDED;
+	s64 change;
 
 	*value = bounded;
-	if (bounded == limit->last)
+	if (bounded == last)
 		return verdict;
 	if (interval && limit->changed_ns &&
-	    now - limit->changed_ns < interval) {
-		*value = limit->last;
+	    now < limit->changed_ns + interval) {
+		*value = last;
 		return MLK_VERDICT_RATE;
 	}
-	/* differences fit: the range of a knob is less than 2^63 */
-	if (!limit->change || abs(bounded - limit->last) <= change)
+	if (!limit->change)
 		return verdict;
-	*value = limit->last + (bounded > limit->last ? change : -change);
+	/* differences fit: the range of a knob is less than 2^63 */
+	change = mlk_whole_steps(knob, limit->change);
+	if (abs(bounded - last) <= change)
+		return verdict;
+	*value = last + (bounded > last ? change : -change);
 	return MLK_VERDICT_STEPPED;
 }
 

@@ -139,7 +139,7 @@ static int mlk_recommendation_check(const struct mlk_model *model,
 	if (r->version != MLK_ABI_VERSION || r->bytes != sizeof(*r) ||
 	    r->n_knobs != model->desc.n_knobs || r->confidence_permil > 1000 ||
 	    r->reserved[0] || r->reserved[1] || r->reserved[2] ||
-	    r->seq > mlk_ring_head(&model->ring))
+	    !mlk_ring_had(&model->ring, r->seq))
 		return -EINVAL;
 	for (i = 0; i < r->n_knobs; i++)
 		if (!mlk_knob_can(mlk_knob_at(model, i), r->value[i]))
@@ -163,7 +163,7 @@ static void mlk_recommendation_take(struct mlk_model *model,
 	model->refused_row = 0;
 	model->stats.recommendations++;
 	if (asked)
-		mlk_stats_time(model->stats.answer_latency, now - asked);
+		mlk_stats_time(model->stats.answer_latency, asked, now);
 }
 
 /* Under the lock. */

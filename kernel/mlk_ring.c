@@ -65,16 +65,16 @@ u64 mlk_ring_write(struct mlk_ring *ring, u32 kind, const s64 *values, u32 n)
 	raw_spin_lock_irqsave(&ring->lock, flags);
 	seq = dataset->head + 1;
 	record = mlk_ring_slot(ring, seq);
-	WRITE_ONCE(record->seq, 0);
+	mlk_store_u64(&record->seq, 0);
 	smp_wmb(); /* readers see 0 before any new value */
 	record->time_ns = ktime_get_mono_fast_ns();
 	record->kind = kind;
 	record->n = n;
 	memcpy(record->value, values, n * sizeof(*values));
 	/* a reader that sees the number sees what is before it */
-	smp_store_release(&record->seq, seq);
+	mlk_store_u64(&record->seq, seq);
 	/* and one that sees the head finds the number */
-	smp_store_release(&dataset->head, seq);
+	mlk_store_u64(&dataset->head, seq);
 	raw_spin_unlock_irqrestore(&ring->lock, flags);
 	return seq;
 }
@@ -85,7 +85,7 @@ u64 mlk_ring_first(const struct mlk_ring *ring)
 	u64 head = mlk_ring_head(ring);
 	u64 kept = head > ring->mask ? head - ring->mask : 1;
 
-	return max(kept, READ_ONCE(ring->dataset->discarded) + 1);
+	return max(kept, mlk_load_u64(&ring->dataset->discarded) + 1);
 }
 
 /* When a record was written; 0 if it is not there (any more). */
@@ -94,12 +94,17 @@ u64 mlk_ring_time(const struct mlk_ring *ring, u64 seq)
 	const struct mlk_record *record = mlk_ring_slot(ring, seq);
 	u64 time_ns;
 
-	/* pairs with mlk_ring_write() */
-	if (smp_load_acquire(&record->seq) != seq)
+	if (mlk_load_u64(&record->seq) != seq)
 		return 0;
 	time_ns = READ_ONCE(record->time_ns);
 	smp_rmb(); /* the number again, behind the value */
-	return READ_ONCE(record->seq) == seq ? time_ns : 0;
+	return mlk_load_u64(&record->seq) == seq ? time_ns : 0;
+}
+
+/* Was there ever a record of that number? It can be there before the head is. */
+bool mlk_ring_had(const struct mlk_ring *ring, u64 seq)
+{
+	return seq <= mlk_ring_head(ring) || mlk_ring_time(ring, seq);
 }
 
 /*
@@ -110,13 +115,12 @@ int mlk_ring_copy(const struct mlk_ring *ring, u64 seq, void __user *to)
 {
 	const struct mlk_record *record = mlk_ring_slot(ring, seq);
 
-	/* pairs with mlk_ring_write() */
-	if (smp_load_acquire(&record->seq) != seq)
+	if (mlk_load_u64(&record->seq) != seq)
 		return -ESTALE;
 	if (copy_to_user(to, record, ring->record_bytes))
 		return -EFAULT;
 	smp_rmb(); /* the number again, behind the values */
-	return READ_ONCE(record->seq) == seq ? 0 : -ESTALE;
+	return mlk_load_u64(&record->seq) == seq ? 0 : -ESTALE;
 }
 
 void mlk_ring_discard(struct mlk_ring *ring)
@@ -124,7 +128,7 @@ void mlk_ring_discard(struct mlk_ring *ring)
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&ring->lock, flags);
-	WRITE_ONCE(ring->dataset->discarded, ring->dataset->head);
+	mlk_store_u64(&ring->dataset->discarded, ring->dataset->head);
 	raw_spin_unlock_irqrestore(&ring->lock, flags);
 }
 

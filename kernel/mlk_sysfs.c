@@ -12,21 +12,23 @@
 #include "mlk_core.h"
 
 /**
- * struct mlk_attr - one file
- * @attr: name, mode
+ * struct mlk_attr - one file, or the same file of each feature or knob
+ * @attr: name, or what follows a feature's or knob's name; mode
  * @show: gives the value
  * @store: sets it
- * @index: which of several: feature, knob, offset in a struct
+ * @offset: where the value is, in the struct that the file is about
  * @least: of an option
  * @most: of an option
+ *
+ * The number that both functions get is that of the feature or knob, else 0.
  */
 struct mlk_attr {
 	struct attribute attr;
 	ssize_t (*show)(struct mlk_model *model, const struct mlk_attr *attr,
-			char *buf);
+			u32 i, char *buf);
 	int (*store)(struct mlk_model *model, const struct mlk_attr *attr,
-		     const char *buf);
-	u32 index;
+		     u32 i, const char *buf);
+	u32 offset;
 	s32 least;
 	s32 most;
 };
@@ -49,14 +51,14 @@ static struct mlk_model *mlk_model_of(struct kobject *kobj)
 	return container_of(kobj, struct mlk_model, kobj);
 }
 
-/* 64 bits that are written under the lock, at an offset in the model */
-static u64 mlk_get_u64(struct mlk_model *model, size_t offset)
+/* 64 bits of the model that are written under the lock */
+static u64 mlk_get_u64(struct mlk_model *model, const void *at)
 {
 	unsigned long flags;
 	u64 value;
 
 	raw_spin_lock_irqsave(&model->lock, flags);
-	value = *(u64 *)((void *)model + offset);
+	value = *(const u64 *)at;
 	raw_spin_unlock_irqrestore(&model->lock, flags);
 	return value;
 }
@@ -64,7 +66,7 @@ static u64 mlk_get_u64(struct mlk_model *model, size_t offset)
 /* model directory */
 
 static ssize_t mlk_state_show(struct mlk_model *model,
-			      const struct mlk_attr *attr, char *buf)
+			      const struct mlk_attr *attr, u32 i, char *buf)
 {
 	return sysfs_emit(buf, "%s\n",
 			  mlk_state_words[READ_ONCE(model->state)]);
@@ -79,7 +81,8 @@ static const char *const mlk_command_words[] = {
 };
 
 static int mlk_control_store(struct mlk_model *model,
-			     const struct mlk_attr *attr, const char *buf)
+			     const struct mlk_attr *attr, u32 i,
+			     const char *buf)
 {
 	int command = sysfs_match_string(mlk_command_words, buf);
 
@@ -92,13 +95,13 @@ static struct mlk_attr mlk_control_attr = {
 };
 
 static ssize_t mlk_mode_show(struct mlk_model *model,
-			     const struct mlk_attr *attr, char *buf)
+			     const struct mlk_attr *attr, u32 i, char *buf)
 {
 	return sysfs_emit(buf, "%s\n", mlk_mode_words[READ_ONCE(model->mode)]);
 }
 
 static int mlk_mode_store(struct mlk_model *model, const struct mlk_attr *attr,
-			  const char *buf)
+			  u32 i, const char *buf)
 {
 	int mode = __sysfs_match_string(mlk_mode_words, MLK_RECOMMENDATION + 1,
 					buf);
@@ -114,7 +117,7 @@ static int mlk_mode_store(struct mlk_model *model, const struct mlk_attr *attr,
 MLK_RW(mode);
 
 static ssize_t mlk_reason_show(struct mlk_model *model,
-			       const struct mlk_attr *attr, char *buf)
+			       const struct mlk_attr *attr, u32 i, char *buf)
 {
 	return sysfs_emit(buf, "%s\n", mlk_why_words[READ_ONCE(model->why)]);
 }
@@ -122,7 +125,7 @@ static ssize_t mlk_reason_show(struct mlk_model *model,
 MLK_RO(reason);
 
 static ssize_t mlk_owner_show(struct mlk_model *model,
-			      const struct mlk_attr *attr, char *buf)
+			      const struct mlk_attr *attr, u32 i, char *buf)
 {
 	return sysfs_emit(buf, "%d\n", READ_ONCE(model->owner_pid));
 }
@@ -130,15 +133,22 @@ static ssize_t mlk_owner_show(struct mlk_model *model,
 MLK_RO(owner);
 
 static ssize_t mlk_program_id_show(struct mlk_model *model,
-				   const struct mlk_attr *attr, char *buf)
+				   const struct mlk_attr *attr, u32 i,
+				   char *buf)
 {
-	return sysfs_emit(buf, "%llu\n", READ_ONCE(model->program_id));
+	u64 id;
+
+	mutex_lock(&model->mutex);
+	id = model->program_id;
+	mutex_unlock(&model->mutex);
+	return sysfs_emit(buf, "%llu\n", id);
 }
 
 MLK_RO(program_id);
 
 static ssize_t mlk_program_diag_show(struct mlk_model *model,
-				     const struct mlk_attr *attr, char *buf)
+				     const struct mlk_attr *attr, u32 i,
+				     char *buf)
 {
 	ssize_t n;
 
@@ -170,11 +180,11 @@ static const struct attribute_group mlk_model_group = {
 static s32 *mlk_option_at(struct mlk_options *options,
 			  const struct mlk_attr *attr)
 {
-	return (void *)options + attr->index;
+	return (void *)options + attr->offset;
 }
 
 static ssize_t mlk_option_show(struct mlk_model *model,
-			       const struct mlk_attr *attr, char *buf)
+			       const struct mlk_attr *attr, u32 i, char *buf)
 {
 	return sysfs_emit(buf, "%d\n",
 			  READ_ONCE(*mlk_option_at(&model->options, attr)));
@@ -187,7 +197,7 @@ static bool mlk_options_ok(const struct mlk_options *options)
 }
 
 static int mlk_option_store(struct mlk_model *model,
-			    const struct mlk_attr *attr, const char *buf)
+			    const struct mlk_attr *attr, u32 i, const char *buf)
 {
 	struct mlk_options options;
 	unsigned long flags;
@@ -218,7 +228,7 @@ static int mlk_option_store(struct mlk_model *model,
 		.attr = { __stringify(name), 0644 }, \
 		.show = mlk_option_show, \
 		.store = mlk_option_store, \
-		.index = offsetof(struct mlk_options, name), \
+		.offset = offsetof(struct mlk_options, name), \
 		.least = from, \
 		.most = to, \
 	};
@@ -240,15 +250,16 @@ static const struct attribute_group mlk_option_group = {
 /* score directory */
 
 static ssize_t mlk_score_show(struct mlk_model *model,
-			      const struct mlk_attr *attr, char *buf)
+			      const struct mlk_attr *attr, u32 i, char *buf)
 {
-	return sysfs_emit(buf, "%lld\n", mlk_get_u64(model, attr->index));
+	return sysfs_emit(buf, "%lld\n",
+			  mlk_get_u64(model, (void *)model + attr->offset));
 }
 
 static ssize_t mlk_score_n_show(struct mlk_model *model,
-				const struct mlk_attr *attr, char *buf)
+				const struct mlk_attr *attr, u32 i, char *buf)
 {
-	const u32 *n = (void *)model + attr->index;
+	const u32 *n = (void *)model + attr->offset;
 
 	return sysfs_emit(buf, "%u\n", READ_ONCE(*n));
 }
@@ -257,7 +268,7 @@ static ssize_t mlk_score_n_show(struct mlk_model *model,
 	static struct mlk_attr mlk_score_##file = { \
 		.attr = { __stringify(file), 0444 }, \
 		.show = how, \
-		.index = offsetof(struct mlk_model, score.member), \
+		.offset = offsetof(struct mlk_model, score.member), \
 	}
 
 MLK_SCORE_ATTR(default_samples, def.n, mlk_score_n_show);
@@ -285,22 +296,23 @@ static const struct attribute_group mlk_score_group = {
 /* stats directory */
 
 static ssize_t mlk_stat_show(struct mlk_model *model,
-			     const struct mlk_attr *attr, char *buf)
+			     const struct mlk_attr *attr, u32 i, char *buf)
 {
-	return sysfs_emit(buf, "%llu\n", mlk_get_u64(model, attr->index));
+	return sysfs_emit(buf, "%llu\n",
+			  mlk_get_u64(model, (void *)model + attr->offset));
 }
 
 #define MLK_STAT_ATTR(name) \
 	static struct mlk_attr mlk_stat_##name = { \
 		.attr = { __stringify(name), 0444 }, \
 		.show = mlk_stat_show, \
-		.index = offsetof(struct mlk_model, stats.name), \
+		.offset = offsetof(struct mlk_model, stats.name), \
 	};
 MLK_STATS(MLK_STAT_ATTR)
 #undef MLK_STAT_ATTR
 
 static ssize_t mlk_records_show(struct mlk_model *model,
-				const struct mlk_attr *attr, char *buf)
+				const struct mlk_attr *attr, u32 i, char *buf)
 {
 	return sysfs_emit(buf, "%llu\n", mlk_ring_head(&model->ring));
 }
@@ -308,15 +320,15 @@ static ssize_t mlk_records_show(struct mlk_model *model,
 MLK_RO(records);
 
 static ssize_t mlk_histogram_show(struct mlk_model *model,
-				  const struct mlk_attr *attr, char *buf)
+				  const struct mlk_attr *attr, u32 i, char *buf)
 {
-	const u32 *bucket = (void *)model + attr->index;
+	const u32 *bucket = (void *)model + attr->offset;
 	ssize_t n = 0;
-	u32 i;
+	u32 b;
 
-	for (i = 0; i < MLK_BUCKETS; i++)
-		n += sysfs_emit_at(buf, n, "%u%c", READ_ONCE(bucket[i]),
-				   i < MLK_BUCKETS - 1 ? ' ' : '\n');
+	for (b = 0; b < MLK_BUCKETS; b++)
+		n += sysfs_emit_at(buf, n, "%u%c", READ_ONCE(bucket[b]),
+				   b < MLK_BUCKETS - 1 ? ' ' : '\n');
 	return n;
 }
 
@@ -324,7 +336,7 @@ static ssize_t mlk_histogram_show(struct mlk_model *model,
 	static struct mlk_attr mlk_stat_##name = { \
 		.attr = { __stringify(name), 0444 }, \
 		.show = mlk_histogram_show, \
-		.index = offsetof(struct mlk_model, stats.name), \
+		.offset = offsetof(struct mlk_model, stats.name), \
 	}
 
 MLK_HISTOGRAM_ATTR(answer_latency);
@@ -354,74 +366,59 @@ static const struct attribute_group *mlk_model_groups[] = {
 /* features directory */
 
 static ssize_t mlk_feature_type_show(struct mlk_model *model,
-				     const struct mlk_attr *attr, char *buf)
+				     const struct mlk_attr *attr, u32 i,
+				     char *buf)
 {
 	static const char *const kinds[] = {
 		[MLK_GAUGE] = "gauge",
 		[MLK_COUNTER] = "counter",
 		[MLK_FLAG] = "flag",
 	};
-	const struct mlk_feature *f = &model->desc.features[attr->index];
+	const struct mlk_feature *f = &model->desc.features[i];
 
-	return sysfs_emit(buf, "%u:%s:%s:%lld:%lld\n", attr->index,
-			  kinds[f->kind], f->unit, f->min, f->max);
+	return sysfs_emit(buf, "%u:%s:%s:%lld:%lld\n", i, kinds[f->kind],
+			  f->unit, f->min, f->max);
 }
 
 /* knobs directory */
 
 static ssize_t mlk_knob_type_show(struct mlk_model *model,
-				  const struct mlk_attr *attr, char *buf)
+				  const struct mlk_attr *attr, u32 i, char *buf)
 {
-	const struct mlk_knob *k = mlk_knob_at(model, attr->index);
+	const struct mlk_knob *k = mlk_knob_at(model, i);
 
-	return sysfs_emit(buf, "%u:%s:%lld:%lld:%lld:%lld\n", attr->index,
-			  k->unit, k->min, k->max, k->step, k->def);
+	return sysfs_emit(buf, "%u:%s:%lld:%lld:%lld:%lld\n", i, k->unit,
+			  k->min, k->max, k->step, k->def);
 }
 
-static ssize_t mlk_knob_show(struct mlk_model *model,
-			     const struct mlk_attr *attr, char *buf)
+/* A value of a knob's limit */
+static ssize_t mlk_limit_show(struct mlk_model *model,
+			      const struct mlk_attr *attr, u32 i, char *buf)
 {
-	struct mlk_limit *limit = &model->limit[attr->index];
+	const void *limit = &model->limit[i];
 
-	return sysfs_emit(buf, "%lld\n", READ_ONCE(limit->applied));
-}
-
-static ssize_t mlk_low_show(struct mlk_model *model,
-			    const struct mlk_attr *attr, char *buf)
-{
-	return sysfs_emit(buf, "%lld\n", model->limit[attr->index].low);
-}
-
-static ssize_t mlk_high_show(struct mlk_model *model,
-			     const struct mlk_attr *attr, char *buf)
-{
-	return sysfs_emit(buf, "%lld\n", model->limit[attr->index].high);
-}
-
-static ssize_t mlk_change_show(struct mlk_model *model,
-			       const struct mlk_attr *attr, char *buf)
-{
-	return sysfs_emit(buf, "%lld\n", model->limit[attr->index].change);
+	return sysfs_emit(buf, "%lld\n",
+			  mlk_get_u64(model, limit + attr->offset));
 }
 
 static ssize_t mlk_interval_show(struct mlk_model *model,
-				 const struct mlk_attr *attr, char *buf)
+				 const struct mlk_attr *attr, u32 i, char *buf)
 {
-	return sysfs_emit(buf, "%u\n", model->limit[attr->index].interval_ms);
+	return sysfs_emit(buf, "%u\n", READ_ONCE(model->limit[i].interval_ms));
 }
 
 /* Both are values that the knob can have, the lower one first. */
-static int mlk_bounds_set(struct mlk_model *model, u32 index, const char *buf,
+static int mlk_bounds_set(struct mlk_model *model, u32 i, const char *buf,
 			  bool is_low)
 {
-	struct mlk_limit *limit = &model->limit[index];
+	struct mlk_limit *limit = &model->limit[i];
 	unsigned long flags;
 	s64 value;
 	int err = kstrtos64(buf, 0, &value);
 
 	if (err)
 		return err;
-	if (!mlk_knob_can(mlk_knob_at(model, index), value))
+	if (!mlk_knob_can(mlk_knob_at(model, i), value))
 		return -ERANGE;
 	raw_spin_lock_irqsave(&model->lock, flags);
 	if (is_low ? value > limit->high : value < limit->low)
@@ -435,20 +432,21 @@ static int mlk_bounds_set(struct mlk_model *model, u32 index, const char *buf,
 }
 
 static int mlk_low_store(struct mlk_model *model, const struct mlk_attr *attr,
-			 const char *buf)
+			 u32 i, const char *buf)
 {
-	return mlk_bounds_set(model, attr->index, buf, true);
+	return mlk_bounds_set(model, i, buf, true);
 }
 
 static int mlk_high_store(struct mlk_model *model, const struct mlk_attr *attr,
-			  const char *buf)
+			  u32 i, const char *buf)
 {
-	return mlk_bounds_set(model, attr->index, buf, false);
+	return mlk_bounds_set(model, i, buf, false);
 }
 
 static int mlk_change_store(struct mlk_model *model,
-			    const struct mlk_attr *attr, const char *buf)
+			    const struct mlk_attr *attr, u32 i, const char *buf)
 {
+	unsigned long flags;
 	s64 value;
 	int err = kstrtos64(buf, 0, &value);
 
@@ -456,35 +454,49 @@ static int mlk_change_store(struct mlk_model *model,
 		return err;
 	if (value < 0)
 		return -EINVAL;
-	WRITE_ONCE(model->limit[attr->index].change, value);
+	raw_spin_lock_irqsave(&model->lock, flags);
+	model->limit[i].change = value;
+	raw_spin_unlock_irqrestore(&model->lock, flags);
 	return 0;
 }
 
 static int mlk_interval_store(struct mlk_model *model,
-			      const struct mlk_attr *attr, const char *buf)
+			      const struct mlk_attr *attr, u32 i,
+			      const char *buf)
 {
 	u32 value;
 	int err = kstrtou32(buf, 0, &value);
 
 	if (!err)
-		WRITE_ONCE(model->limit[attr->index].interval_ms, value);
+		WRITE_ONCE(model->limit[i].interval_ms, value);
 	return err;
 }
 
-/* What there is of each knob: suffix of its name, functions */
-static const struct {
-	const char *suffix;
-	ssize_t (*show)(struct mlk_model *model, const struct mlk_attr *attr,
-			char *buf);
-	int (*store)(struct mlk_model *model, const struct mlk_attr *attr,
-		     const char *buf);
-} mlk_knob_files[] = {
-	{ "", mlk_knob_show, NULL },
-	{ "_type", mlk_knob_type_show, NULL },
-	{ "_low", mlk_low_show, mlk_low_store },
-	{ "_high", mlk_high_show, mlk_high_store },
-	{ "_change", mlk_change_show, mlk_change_store },
-	{ "_interval_ms", mlk_interval_show, mlk_interval_store },
+/* What there is of each feature, and of each knob */
+static const struct mlk_attr mlk_feature_file = {
+	.attr = { "_type", 0444 },
+	.show = mlk_feature_type_show,
+};
+
+#define MLK_LIMIT_FILE(suffix, access, member, set) \
+	{ \
+		.attr = { suffix, access }, \
+		.show = mlk_limit_show, \
+		.store = set, \
+		.offset = offsetof(struct mlk_limit, member), \
+	}
+
+static const struct mlk_attr mlk_knob_files[] = {
+	MLK_LIMIT_FILE("", 0444, applied, NULL),
+	{ .attr = { "_type", 0444 }, .show = mlk_knob_type_show },
+	MLK_LIMIT_FILE("_low", 0644, low, mlk_low_store),
+	MLK_LIMIT_FILE("_high", 0644, high, mlk_high_store),
+	MLK_LIMIT_FILE("_change", 0644, change, mlk_change_store),
+	{
+		.attr = { "_interval_ms", 0644 },
+		.show = mlk_interval_show,
+		.store = mlk_interval_store,
+	},
 };
 
 /* binary files */
@@ -531,152 +543,176 @@ static ssize_t mlk_program_write(struct file *file, struct kobject *kobj,
 	return done;
 }
 
-/* What depends on the client's description */
+static struct bin_attribute mlk_program_file = {
+	.attr = { "program", 0600 },
+	.read = mlk_program_read,
+	.write = mlk_program_write,
+};
 
-#define MLK_FILE_BYTES (MLK_NAME_BYTES + 16)
+/* What depends on the client's description */
 
 /**
  * struct mlk_sysfs - files of features and knobs
  * @dataset: binary file
- * @program: binary file
- * @features: directory
- * @knobs: directory
- * @pointers: what both directories point to: of features, NULL, of knobs, NULL
- * @files: the files, of features and then of knobs
+ * @attr: a name and a mode each, of features and then of knobs; names follow
+ *
+ * What such a file does is found by its place, see mlk_file_at().
  */
 struct mlk_sysfs {
 	struct bin_attribute dataset;
-	struct bin_attribute program;
-	struct attribute_group features;
-	struct attribute_group knobs;
-	struct attribute **pointers;
-	struct {
-		struct mlk_attr attr;
-		char name[MLK_FILE_BYTES];
-	} files[];
+	struct attribute attr[];
 };
 
-static void mlk_feature_file(struct mlk_model *model, struct mlk_sysfs *sysfs,
-			     u32 i)
-{
-	struct mlk_attr *file = &sysfs->files[i].attr;
+/* A file: what it does, and of which feature or knob */
+struct mlk_file {
+	const struct mlk_attr *what;
+	u32 i;
+};
 
-	snprintf(sysfs->files[i].name, MLK_FILE_BYTES, "%s_type",
-		 model->desc.features[i].name);
-	sysfs_attr_init(&file->attr);
-	file->attr.name = sysfs->files[i].name;
-	file->attr.mode = 0444;
-	file->show = mlk_feature_type_show;
-	file->index = i;
-	sysfs->pointers[i] = &file->attr;
+static u32 mlk_files(const struct mlk_model *model)
+{
+	return model->desc.n_features +
+	       model->desc.n_knobs * ARRAY_SIZE(mlk_knob_files);
 }
 
-static void mlk_knob_file(struct mlk_model *model, struct mlk_sysfs *sysfs,
-			  u32 at, u32 i)
+static struct mlk_file mlk_file_at(const struct mlk_model *model, u32 at)
 {
-	u32 kind = i % ARRAY_SIZE(mlk_knob_files);
-	struct mlk_attr *file = &sysfs->files[at].attr;
+	struct mlk_file file = { &mlk_feature_file, at };
 
-	file->index = i / ARRAY_SIZE(mlk_knob_files);
-	snprintf(sysfs->files[at].name, MLK_FILE_BYTES, "%s%s",
-		 mlk_knob_at(model, file->index)->name,
-		 mlk_knob_files[kind].suffix);
-	sysfs_attr_init(&file->attr);
-	file->attr.name = sysfs->files[at].name;
-	file->attr.mode = mlk_knob_files[kind].store ? 0644 : 0444;
-	file->show = mlk_knob_files[kind].show;
-	file->store = mlk_knob_files[kind].store;
-	/* behind the NULL that ends the features */
-	sysfs->pointers[at + 1] = &file->attr;
+	if (at < model->desc.n_features)
+		return file;
+	at -= model->desc.n_features;
+	file.what = &mlk_knob_files[at % ARRAY_SIZE(mlk_knob_files)];
+	file.i = at / ARRAY_SIZE(mlk_knob_files);
+	return file;
 }
 
-static void mlk_binary_files(struct mlk_model *model, struct mlk_sysfs *sysfs)
+/* Returns the length of the name, with its end, also of one that is cut off. */
+static size_t mlk_file_name(const struct mlk_model *model, u32 at, char *name,
+			    size_t room)
 {
+	struct mlk_file file = mlk_file_at(model, at);
+	const char *of = at < model->desc.n_features ?
+				 model->desc.features[file.i].name :
+				 mlk_knob_at(model, file.i)->name;
+
+	return snprintf(name, room, "%s%s", of, file.what->attr.name) + 1;
+}
+
+static struct mlk_sysfs *mlk_sysfs_make(struct mlk_model *model)
+{
+	u32 n = mlk_files(model), i;
+	size_t names = 0, bytes;
+	struct mlk_sysfs *sysfs;
+	char *name;
+
+	for (i = 0; i < n; i++)
+		names += mlk_file_name(model, i, NULL, 0);
+	sysfs = kzalloc(struct_size(sysfs, attr, n) + names, GFP_KERNEL);
+	if (!sysfs)
+		return NULL;
+	name = (char *)&sysfs->attr[n];
+	for (i = 0; i < n; i++) {
+		bytes = mlk_file_name(model, i, name, names);
+		sysfs_attr_init(&sysfs->attr[i]);
+		sysfs->attr[i].name = name;
+		sysfs->attr[i].mode = mlk_file_at(model, i).what->attr.mode;
+		name += bytes;
+		names -= bytes;
+	}
 	sysfs_bin_attr_init(&sysfs->dataset);
 	sysfs->dataset.attr.name = "dataset";
 	sysfs->dataset.attr.mode = 0400;
 	sysfs->dataset.size = model->ring.bytes;
 	sysfs->dataset.read = mlk_dataset_read;
 	sysfs->dataset.mmap = mlk_dataset_mmap;
-	sysfs_bin_attr_init(&sysfs->program);
-	sysfs->program.attr.name = "program";
-	sysfs->program.attr.mode = 0600;
-	sysfs->program.read = mlk_program_read;
-	sysfs->program.write = mlk_program_write;
+	return sysfs;
 }
 
-static struct mlk_sysfs *mlk_sysfs_make(struct mlk_model *model)
+/* A directory with the files from number @first on; none if they are none. */
+static int mlk_group_add(struct mlk_model *model, const char *name, u32 first,
+			 u32 n)
 {
-	u32 n_features = model->desc.n_features;
-	u32 n_knob_files = model->desc.n_knobs * ARRAY_SIZE(mlk_knob_files);
-	u32 n = n_features + n_knob_files, i;
-	struct mlk_sysfs *sysfs;
+	struct attribute_group group = { .name = name };
+	int err;
+	u32 i;
 
-	sysfs = kzalloc(struct_size(sysfs, files, n), GFP_KERNEL);
-	if (!sysfs)
-		return NULL;
-	sysfs->pointers = kcalloc(n + 2, sizeof(*sysfs->pointers), GFP_KERNEL);
-	if (!sysfs->pointers) {
-		kfree(sysfs);
-		return NULL;
-	}
-	for (i = 0; i < n_features; i++)
-		mlk_feature_file(model, sysfs, i);
-	for (i = 0; i < n_knob_files; i++)
-		mlk_knob_file(model, sysfs, n_features + i, i);
-	sysfs->features.name = "features";
-	sysfs->features.attrs = sysfs->pointers;
-	sysfs->knobs.name = "knobs";
-	sysfs->knobs.attrs = sysfs->pointers + n_features + 1;
-	mlk_binary_files(model, sysfs);
-	return sysfs;
+	if (!n)
+		return 0;
+	/* nobody looks at the list again once the files are there */
+	group.attrs = kcalloc(n + 1, sizeof(*group.attrs), GFP_KERNEL);
+	if (!group.attrs)
+		return -ENOMEM;
+	for (i = 0; i < n; i++)
+		group.attrs[i] = &model->sysfs->attr[first + i];
+	err = sysfs_create_group(&model->kobj, &group);
+	kfree(group.attrs);
+	return err;
 }
 
 /* The kobject is added. What fails leaves files: kobject_del() removes them. */
 int mlk_sysfs_add(struct mlk_model *model)
 {
-	struct mlk_sysfs *sysfs = mlk_sysfs_make(model);
+	u32 n_features = model->desc.n_features;
 	int err;
 
-	if (!sysfs)
+	model->sysfs = mlk_sysfs_make(model);
+	if (!model->sysfs)
 		return -ENOMEM;
-	model->sysfs = sysfs;
-	err = sysfs_create_group(&model->kobj, &sysfs->features);
-	if (!err && model->desc.n_knobs)
-		err = sysfs_create_group(&model->kobj, &sysfs->knobs);
+	err = mlk_group_add(model, "features", 0, n_features);
 	if (!err)
-		err = sysfs_create_bin_file(&model->kobj, &sysfs->dataset);
+		err = mlk_group_add(model, "knobs", n_features,
+				    mlk_files(model) - n_features);
 	if (!err)
-		err = sysfs_create_bin_file(&model->kobj, &sysfs->program);
+		err = sysfs_create_bin_file(&model->kobj,
+					    &model->sysfs->dataset);
+	if (!err)
+		err = sysfs_create_bin_file(&model->kobj, &mlk_program_file);
 	return err;
 }
 
 void mlk_sysfs_free(struct mlk_model *model)
 {
-	if (model->sysfs)
-		kfree(model->sysfs->pointers);
 	kfree(model->sysfs);
+}
+
+static struct mlk_file mlk_file_of(const struct mlk_model *model,
+				   const struct attribute *attr)
+{
+	const struct mlk_sysfs *sysfs = model->sysfs;
+
+	/* files of all models can be used before there are those of this one */
+	if (sysfs && attr >= sysfs->attr &&
+	    attr < sysfs->attr + mlk_files(model))
+		return mlk_file_at(model, attr - sysfs->attr);
+	return (struct mlk_file){
+		.what = container_of(attr, struct mlk_attr, attr),
+	};
 }
 
 static ssize_t mlk_attr_show(struct kobject *kobj, struct attribute *attr,
 			     char *buf)
 {
-	const struct mlk_attr *file = container_of(attr, struct mlk_attr, attr);
+	struct mlk_model *model = mlk_model_of(kobj);
+	struct mlk_file file = mlk_file_of(model, attr);
 
-	return file->show ? file->show(mlk_model_of(kobj), file, buf) : -EIO;
+	if (!file.what->show)
+		return -EIO;
+	return file.what->show(model, file.what, file.i, buf);
 }
 
 static ssize_t mlk_attr_store(struct kobject *kobj, struct attribute *attr,
 			      const char *buf, size_t n)
 {
-	const struct mlk_attr *file = container_of(attr, struct mlk_attr, attr);
+	struct mlk_model *model = mlk_model_of(kobj);
+	struct mlk_file file = mlk_file_of(model, attr);
 	int err = -EIO;
 
 	/* a zero in the middle would end a word too early */
 	if (strnlen(buf, n) != n)
 		err = -EINVAL;
-	else if (file->store)
-		err = file->store(mlk_model_of(kobj), file, buf);
+	else if (file.what->store)
+		err = file.what->store(model, file.what, file.i, buf);
 	return err ? err : n;
 }
 

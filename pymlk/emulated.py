@@ -158,15 +158,16 @@ class _Limit:
         """What may be applied of a value, and the verdict."""
         bounded = min(max(value, self.low), self.high)
         verdict = GOOD if bounded == value else BOUNDED
-        if bounded == self.last:
+        last = min(max(self.last, self.low), self.high)
+        if bounded == last:
             return bounded, verdict
         waits = self.changed_ns and now - self.changed_ns < self.interval_ms * 1_000_000
         if waits:
-            return self.last, RATE
+            return last, RATE
         change = self.change - self.change % knob.step
-        if not self.change or abs(bounded - self.last) <= change:
+        if not self.change or abs(bounded - last) <= change:
             return bounded, verdict
-        return self.last + (change if bounded > self.last else -change), STEPPED
+        return last + (change if bounded > last else -change), STEPPED
 
 
 class Model:

@@ -6,7 +6,9 @@
 #   scripts/kernel_tree.sh TREE
 #
 # Files are linked, not copied, so that changes on either side are one; again after
-# files have come or gone. Then: CONFIG_MLK=m or y, see lib/mlk/Kconfig.
+# files have come or gone. Then: CONFIG_MLK=m or y, see lib/mlk/Kconfig. The KUnit
+# suites (CONFIG_MLK_KUNIT_TEST) need vectors from the engine in Python, which are
+# written if `make build` was there before.
 
 set -eu
 tree=${1:?usage: $0 TREE}
@@ -25,8 +27,13 @@ rm -r "$tree/lib/mlk/arch" "$tree/lib/mlk/engine/Makefile" "$tree/lib/mlk/engine
 sed -n '/^menu "Engine operators"/,/^endmenu/p' "$top/Kconfig" \
 	>"$tree/lib/mlk/Kconfig.operators"
 
+python=$top/.venv/bin/python
+[ ! -x "$python" ] ||
+	"$python" -P "$top/tests/guest/vectors.py" >"$tree/lib/mlk/tests/mlk_vectors.h"
+
+# new files, not longer ones: the tree may be one of links
 grep -q lib/mlk "$tree/lib/Kconfig" ||
-	echo 'source "lib/mlk/Kconfig"' >>"$tree/lib/Kconfig"
+	sed -i '$a source "lib/mlk/Kconfig"' "$tree/lib/Kconfig"
 # shellcheck disable=SC2016 # make's variable
 grep -q mlk "$tree/lib/Makefile" ||
-	echo 'obj-$(CONFIG_MLK) += mlk/' >>"$tree/lib/Makefile"
+	sed -i '$a obj-$(CONFIG_MLK) += mlk/' "$tree/lib/Makefile"

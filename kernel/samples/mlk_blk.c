@@ -23,6 +23,7 @@
 #include <linux/err.h>
 #include <linux/hash.h>
 #include <linux/ktime.h>
+#include <linux/math64.h>
 #include <linux/mlk.h>
 #include <linux/module.h>
 #include <linux/tracepoint.h>
@@ -218,8 +219,8 @@ static void blk_complete(void *unused, struct request *rq, blk_status_t status,
 		blk.inflight--;
 	known = slot->rq == rq;
 	if (known) {
-		took_us = (ktime_get_mono_fast_ns() - slot->issued_ns) /
-			  NSEC_PER_USEC;
+		took_us = div_u64(ktime_get_mono_fast_ns() - slot->issued_ns,
+				  NSEC_PER_USEC);
 		blk_account(rq, slot, bytes, took_us);
 		decision = slot->decision;
 		slot->rq = NULL;
@@ -258,8 +259,8 @@ static void blk_decide(const struct blk_window *window)
 	s64 row[ARRAY_SIZE(readahead_features)] = {
 		window->reads,
 		window->bytes,
-		window->sequential * 1000 / reads,
-		window->time_us / reads,
+		div64_u64(window->sequential * 1000, reads),
+		div64_u64(window->time_us, reads),
 		blk.gendisk->bdi->ra_pages << (PAGE_SHIFT - 10),
 	};
 	u64 seq;

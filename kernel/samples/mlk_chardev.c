@@ -15,6 +15,7 @@
 #include <linux/fs.h>
 #include <linux/kfifo.h>
 #include <linux/ktime.h>
+#include <linux/math64.h>
 #include <linux/miscdevice.h>
 #include <linux/mlk.h>
 #include <linux/module.h>
@@ -82,8 +83,8 @@ static u32 chardev_decide(u32 n, u64 now)
 	s64 row[ARRAY_SIZE(chardev_features)] = {
 		n,
 		dev.pending_bytes,
-		(now - dev.wrote_ns) / NSEC_PER_USEC,
-		(now - dev.flush_ns) / NSEC_PER_USEC,
+		div_u64(now - dev.wrote_ns, NSEC_PER_USEC),
+		div_u64(now - dev.flush_ns, NSEC_PER_USEC),
 	};
 	u64 seq = mlk_push(dev.model, row);
 
@@ -95,9 +96,9 @@ static u32 chardev_decide(u32 n, u64 now)
 /* Lower cost is a greater score: nanoseconds for a KiB, waiting counts 1/16. */
 static void chardev_report(u32 bytes, u64 cost_ns, u64 waited_ns)
 {
-	u64 cost = (cost_ns + waited_ns / 16) * 1024;
+	u64 cost = (cost_ns + (waited_ns >> 4)) * 1024;
 
-	mlk_report(dev.model, &dev.decision, -(s64)(cost / bytes));
+	mlk_report(dev.model, &dev.decision, -(s64)div_u64(cost, bytes));
 }
 
 static const struct mlk_desc chardev_desc = {

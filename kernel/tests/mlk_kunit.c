@@ -122,9 +122,50 @@ static void ring_keeps_the_newest(struct kunit *test)
 	mlk_ring_destroy(&ring);
 }
 
-static struct kunit_case ring_cases[] = { KUNIT_CASE(ring_sizes),
-					  KUNIT_CASE(ring_keeps_the_newest),
-					  {} };
+/* Where the upper half of a number changes, too */
+static void ring_counts_beyond_32_bits(struct kunit *test)
+{
+	const u64 start = (1ULL << 32) - 6;
+	struct mlk_ring ring;
+	u64 seq;
+	s64 row;
+
+	KUNIT_ASSERT_EQ(test, mlk_ring_init(&ring, 4, 1, 0), 0);
+	mlk_store_u64(&ring.dataset->head, start);
+	for (seq = start + 1; seq < start + 12; seq++) {
+		row = seq;
+		KUNIT_EXPECT_EQ(
+			test, mlk_ring_write(&ring, MLK_SAMPLE, &row, 1), seq);
+		KUNIT_EXPECT_EQ(test, mlk_ring_head(&ring), seq);
+		KUNIT_EXPECT_NE(test, mlk_ring_time(&ring, seq), 0ULL);
+		KUNIT_EXPECT_TRUE(test, mlk_ring_had(&ring, seq));
+		KUNIT_EXPECT_FALSE(test, mlk_ring_had(&ring, seq + 1));
+	}
+	KUNIT_EXPECT_EQ(test, mlk_ring_first(&ring), start + 8);
+	mlk_ring_destroy(&ring);
+}
+
+/* A record is there a moment before the head says so. */
+static void ring_knows_what_is_ahead_of_its_head(struct kunit *test)
+{
+	struct mlk_ring ring;
+	s64 row = 1;
+
+	KUNIT_ASSERT_EQ(test, mlk_ring_init(&ring, 4, 1, 0), 0);
+	mlk_ring_write(&ring, MLK_SAMPLE, &row, 1);
+	mlk_store_u64(&ring.dataset->head, 0);
+	KUNIT_EXPECT_TRUE(test, mlk_ring_had(&ring, 1));
+	KUNIT_EXPECT_FALSE(test, mlk_ring_had(&ring, 2));
+	mlk_ring_destroy(&ring);
+}
+
+static struct kunit_case ring_cases[] = {
+	KUNIT_CASE(ring_sizes),
+	KUNIT_CASE(ring_keeps_the_newest),
+	KUNIT_CASE(ring_counts_beyond_32_bits),
+	KUNIT_CASE(ring_knows_what_is_ahead_of_its_head),
+	{}
+};
 
 struct kunit_suite mlk_ring_suite = {
 	.name = "mlk_ring",
@@ -190,14 +231,28 @@ static void guard_verdicts(struct kunit *test)
 			MLK_VERDICT_BOUNDED);
 	KUNIT_EXPECT_EQ(test, values[0], 20LL);
 	limit->change = 11; /* two whole steps */
+	/* from the default moved inside the bounds: what is outside never is */
 	KUNIT_EXPECT_EQ(test, judge(model, 60, 0, 0, values),
 			MLK_VERDICT_STEPPED);
-	KUNIT_EXPECT_EQ(test, values[0], 24LL);
+	KUNIT_EXPECT_EQ(test, values[0], 28LL);
+	limit->change = 3; /* none */
+	KUNIT_EXPECT_EQ(test, judge(model, 60, 0, 0, values),
+			MLK_VERDICT_STEPPED);
+	KUNIT_EXPECT_EQ(test, values[0], 20LL);
+	limit->change = 11;
 	limit->interval_ms = 10;
 	limit->changed_ns = NSEC_PER_SEC;
 	KUNIT_EXPECT_EQ(test, judge(model, 60, 9999999, 0, values),
 			MLK_VERDICT_RATE);
-	KUNIT_EXPECT_EQ(test, values[0], 16LL);
+	KUNIT_EXPECT_EQ(test, values[0], 20LL);
+	/* another processor's decision was later than this one's look at the clock */
+	limit->changed_ns = NSEC_PER_SEC + 5;
+	KUNIT_EXPECT_EQ(test, judge(model, 60, 0, 0, values), MLK_VERDICT_RATE);
+	limit->interval_ms = 0;
+	KUNIT_EXPECT_EQ(test, judge(model, 60, 0, 0, values),
+			MLK_VERDICT_STEPPED);
+	limit->interval_ms = 10;
+	limit->changed_ns = NSEC_PER_SEC;
 	KUNIT_EXPECT_EQ(test, judge(model, 60, 10000000, 0, values),
 			MLK_VERDICT_STEPPED);
 	model->options.min_confidence_permil = 1;
@@ -287,6 +342,24 @@ static void modes_decide(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, model->limit[0].applied, 16LL);
 }
 
+/* What tracepoints show of a decision is something that was decided. */
+static void without_knobs_nothing_is_made_up(struct kunit *test)
+{
+	struct mlk_desc bare = desc;
+	struct mlk_decision d;
+
+	bare.n_knobs = 0;
+	mlk_unregister(test->priv);
+	test->priv = mlk_register(&bare);
+	KUNIT_ASSERT_EQ(test, PTR_ERR_OR_ZERO(test->priv), 0);
+	go(test, MLK_LEARNING);
+	memset(&d, 0x5a, sizeof(d));
+	mlk_decide(test->priv, 0, NULL, &d);
+	KUNIT_EXPECT_EQ(test, (int)d.arm, MLK_ARM_FALLBACK);
+	KUNIT_EXPECT_EQ(test, d.value[0], 0LL);
+	KUNIT_EXPECT_EQ(test, d.advice[0], 0LL);
+}
+
 /* Scores of both sides until they were compared, then what the mode is. */
 static int mode_after(struct kunit *test, s64 model_score, s64 default_score)
 {
@@ -345,9 +418,28 @@ static void old_decisions_do_not_count(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, model->score.model.n, 0U);
 }
 
+/* Clocks of two processors may differ a little: that is no long time. */
+static void times_are_counted_in_powers_of_two(struct kunit *test)
+{
+	u32 buckets[MLK_BUCKETS] = {};
+
+	mlk_stats_time(buckets, 5, 4);
+	mlk_stats_time(buckets, 5, 5);
+	mlk_stats_time(buckets, 5, 6);
+	KUNIT_EXPECT_EQ(test, buckets[0], 3U);
+	mlk_stats_time(buckets, 1, 1 + 1023);
+	mlk_stats_time(buckets, 1, 1 + 1024);
+	KUNIT_EXPECT_EQ(test, buckets[9], 1U);
+	KUNIT_EXPECT_EQ(test, buckets[10], 1U);
+	mlk_stats_time(buckets, 0, U64_MAX);
+	KUNIT_EXPECT_EQ(test, buckets[MLK_BUCKETS - 1], 1U);
+}
+
 static struct kunit_case mode_cases[] = {
+	KUNIT_CASE(times_are_counted_in_powers_of_two),
 	KUNIT_CASE(every_command_in_every_state),
 	KUNIT_CASE(modes_decide),
+	KUNIT_CASE(without_knobs_nothing_is_made_up),
 	KUNIT_CASE(scores_change_modes),
 	KUNIT_CASE(old_decisions_do_not_count),
 	{}

@@ -10,9 +10,11 @@
 #
 # KIND
 #   uml-debug, uml-fast      User-Mode Linux from Debian's source, with and without checkers
+#   uml-builtin              the same with mlk of this tree built in, its samples and tests
 #   x86-debug                x86-64 SMP with every checker, for QEMU
 #   stock, stock-new         Debian's own 6.1 and the newest that apt has
-#   stock-arm64              Debian's 6.1 for arm64: headers, to build with a cross compiler
+#   stock-arm64, stock-arm   Debian's 6.1 for arm64 (headers, to build with a cross compiler)
+#                            and for 32-bit ARM (also to boot)
 #   x86-clang                no more than what modules need, configured for clang
 #   source                   Debian's source alone, with checkpatch
 #   busybox                  no kernel, but what its initial ramdisk has: bin/busybox
@@ -53,7 +55,8 @@ candidate() {
 own_lists() {
 	mkdir -p "$cache/apt-$1/partial"
 	apt+=(-o Dir::State::lists="$cache/apt-$1")
-	quietly apt-get "${apt[@]}" update
+	# a mirror may miss one list of many; what is needed of them is looked for later
+	apt-get "${apt[@]}" update >>"$log" 2>&1 || true
 }
 
 # depends PACKAGE PATTERN: its first dependency of that form, without an architecture
@@ -101,6 +104,13 @@ find_source() {
 	tree=$cache/$source-$version
 }
 
+# A tree of links to the source, with kernel/ in it; kernel_tree.sh changes no other file.
+in_tree() {
+	[ -e "$out/tree/Makefile" ] || cp -rs "$tree" "$out/tree"
+	quietly "$top/scripts/kernel_tree.sh" "$out/tree"
+	tree=$out/tree
+}
+
 # build ARCH IMAGE TARGETS FRAGMENT...: from tinyconfig and these fragments
 build() {
 	arch=$1 image=$2 targets=$3
@@ -108,12 +118,14 @@ build() {
 	find_source
 	key=$(cat "$@" <(echo "$arch $version $(gcc -dumpfullversion)") | sha256sum | cut -c1-10)
 	out=$cache/$kind-${version%%-*}-$key
-	[ -e "$out/.complete" ] && return
+	# what is built in changes with this tree
+	[ -e "$out/.complete" ] && [ "$kind" != uml-builtin ] && return
 	"$top/scripts/bootstrap.sh" need flex flex bison bison bc bc xz xz-utils kmod kmod
 	linux_source
-	say "building $kind of $source $version once, in $out"
-	rm -rf "$out"
+	say "building $kind of $source $version in $out"
+	[ -e "$out/.complete" ] || rm -rf "$out"
 	mkdir -p "$out/kdir"
+	[ "$kind" != uml-builtin ] || in_tree
 	make=(make -s -C "$tree" O="$out/kdir" ARCH="$arch" LLVM="$llvm" KBUILD_BUILD_TIMESTAMP=2025-01-01
 		KBUILD_BUILD_USER=mlk KBUILD_BUILD_HOST=mlk)
 	quietly "${make[@]}" tinyconfig
@@ -121,13 +133,13 @@ build() {
 	quietly "${make[@]}" olddefconfig
 	# shellcheck disable=SC2086 # a list of words
 	quietly "${make[@]}" -j"$jobs" $targets
-	[ -z "$image" ] || ln -s "kdir/$image" "$out/image"
+	[ -z "$image" ] || ln -sfn "kdir/$image" "$out/image"
 	touch "$out/.complete"
 }
 
-# headers META ARCH [IMAGE]: Debian's headers below one root, ready to build with
+# headers META ARCH [IMAGE [PACKAGE]]: Debian's headers below one root, ready to build with
 headers() {
-	headers=$1 suffix=$2 image=${3:-}
+	headers=$1 suffix=$2 image=${3:-} more=${4:-}
 	version=$(candidate "$headers$suffix") || die "apt knows no $headers$suffix"
 	release=${headers#linux-headers-}
 	out=$cache/$kind-$release
@@ -138,8 +150,10 @@ headers() {
 	common=$(depends "$headers$suffix" 'linux-headers-[^:<>]*-common')
 	kbuild=$(depends "$headers$suffix" 'linux-kbuild-[^:<>]*')
 	[ "$common" ] && [ "$kbuild" ] || die "$headers: no common headers or kbuild package"
+	unpack "$out/root" "$headers$suffix" "$common" ${image:+"$image"} ${more:+"$more"}
 	# kbuild's programs run here, whatever the headers are for
-	unpack "$out/root" "$headers$suffix" "$common" "$kbuild" ${image:+"$image"}
+	apt=("${native[@]}")
+	unpack "$out/root" "$kbuild"
 	src=$out/root/usr/src
 	# these name the place where dpkg would put them
 	sed -i "s#/usr/src/#$src/#g" "$src/$headers/Makefile"
@@ -154,6 +168,15 @@ headers() {
 		quietly /sbin/depmod -b "$out/root" "$release"
 	fi
 	touch "$out/.complete"
+}
+
+# foreign ARCHITECTURE FLAVOUR [image]: headers for another architecture
+foreign() {
+	apt+=(-o APT::Architectures::=amd64 -o "APT::Architectures::=$1")
+	own_lists "$1"
+	meta=$(depends "linux-headers-$2:$1" 'linux-headers-6[^:<>]*')
+	[ "$meta" ] || die "apt knows no linux-headers-$2:$1"
+	headers "$meta" ":$1" ${3:+"linux-image-${meta#linux-headers-}:$1" "busybox-static:$1"}
 }
 
 # The newest amd64 kernel that apt has, if it is not the one of "stock".
@@ -173,6 +196,7 @@ source=linux-source-6.1
 apt=(-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=)
 # an image of a system often has no lists at all
 candidate $source >/dev/null || own_lists machine
+native=("${apt[@]}")
 case $kind in
 uml-debug) build um linux all "$here/guest.config" "$here/debug.config" ;;
 x86-clang)
@@ -190,6 +214,7 @@ source)
 	out=$tree
 	;;
 uml-fast) build um linux all "$here/guest.config" ;;
+uml-builtin) build um linux linux "$here/guest.config" "$here/builtin.config" ;;
 x86-debug)
 	build x86_64 arch/x86/boot/bzImage "bzImage modules" \
 		"$here/guest.config" "$here/x86.config" "$here/debug.config"
@@ -203,13 +228,8 @@ stock-new)
 	release=$(newest)
 	headers "linux-headers-$release" "" "linux-image-$release-unsigned"
 	;;
-stock-arm64)
-	apt+=(-o APT::Architectures::=amd64 -o APT::Architectures::=arm64)
-	own_lists arm64
-	meta=$(depends linux-headers-arm64:arm64 'linux-headers-6[^:<>]*')
-	[ "$meta" ] || die "apt knows no linux-headers-arm64:arm64"
-	headers "$meta" ":arm64"
-	;;
+stock-arm64) foreign arm64 arm64 ;;
+stock-arm) foreign armhf armmp image ;;
 *) die "no such kernel: $kind" ;;
 esac
 echo "$out"

@@ -20,6 +20,7 @@ arguments=()
 case $kind in
 uml-*) arguments=(ARCH=um) ;;
 *-arm64) arguments=(ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-) ;;
+*-arm) arguments=(ARCH=arm CROSS_COMPILE=arm-linux-gnueabihf-) ;;
 # no kernel was linked there, so nobody knows which symbols it has
 *-clang) arguments=(LLVM=1 KBUILD_MODPOST_WARN=1) ;;
 esac

@@ -10,6 +10,9 @@
 # where the command was fine and the kernel was not (a warning, an oops, a leak), 98
 # where the guest ended or hung without a status.
 #
+# stock-arm runs no program of this machine: its root is OUT/files, with the modules and
+# busybox as its shell.
+#
 #   LIMIT=600       seconds until the guest is ended
 #   GUEST_ARGS=     more of the kernel's command line
 
@@ -77,6 +80,33 @@ in_qemu() {
 		-append "console=ttyS0 $append" </dev/null
 }
 
+# A root in memory, with what is in OUT/files; its status is the last that it says.
+in_arm() {
+	dir=$(mktemp -d)
+	mkdir -p "$dir"/{bin,dev,proc,sys,modules}
+	cp "$kernel/root/bin/busybox" "$dir/bin"
+	find "$top/build/kernel/$kind" -name '*.ko' -exec cp {} "$dir/modules" \;
+	cp -r "$out/files/." "$dir"
+	{
+		printf '#!/bin/busybox sh\n'
+		printf '/bin/busybox --install -s /bin\nexport PATH=/bin\n'
+		printf 'mount -t %s %s\n' 'proc proc' /proc 'sysfs sys' /sys 'devtmpfs dev' /dev \
+			'debugfs debug' /sys/kernel/debug
+		# shellcheck disable=SC2016 # the guest's shell
+		printf 'echo "GUEST: start $(uname -r)"\n%s\n' "$job"
+		# shellcheck disable=SC2016
+		printf 'echo "GUEST: status $?"\npoweroff -f\n'
+	} >"$dir/init"
+	chmod +x "$dir/init"
+	(cd "$dir" && find . | cpio -o -H newc --quiet | gzip -1) >"$out/initrd"
+	rm -r "$dir"
+	timeout -k 5 "${LIMIT:-600}" qemu-system-arm -M virt -cpu max -smp 2 -m 512 \
+		-nodefaults -no-user-config -display none -no-reboot -serial stdio \
+		-kernel "$kernel/image" -initrd "$out/initrd" \
+		-append "console=ttyAMA0 $append" </dev/null | tr -d '\r' | tee "$out/said"
+	sed -n 's/^GUEST: status \([0-9]*\)$/\1/p' "$out/said" >"$out/status"
+}
+
 # Whatever a kernel says when something is wrong; before the command it is not ours.
 kernel_faults() {
 	sed -n '/^GUEST: start/,$p' "$out/console.log" | grep -nE -A 40 \
@@ -84,6 +114,7 @@ kernel_faults() {
 }
 
 kernel=$("$here/kernel.sh" "$kind")
+job=$(printf '%q ' "$@")
 rm -f "$out"/{status,job.sh,initrd}
 # what the guest's shell is to do, in the same folder and with the tree's Python
 {
@@ -94,13 +125,19 @@ rm -f "$out"/{status,job.sh,initrd}
 	# UML gathers randomness for minutes, and Python waits for it: RNDADDENTROPY
 	echo "python -S -c 'import fcntl, struct; fcntl.ioctl(open(\"/dev/random\", \"wb\")," \
 		"0x40085203, struct.pack(\"ii64s\", 512, 64, b\"$RANDOM$RANDOM$RANDOM\"))'"
-	printf '%q ' "$@"
-	echo
+	echo "$job"
 } >"$out/job.sh"
 
+# QEMU's tables of interrupts take a slow kernel half a minute for each device, and it
+# does without; without any ACPI it would have one processor only
+[ "$kind" != x86-debug ] || GUEST_ARGS="acpi=noirq ${GUEST_ARGS:-}"
 append="loglevel=5 panic=-1 kasan_multi_shot guest.out=$out ${GUEST_ARGS:-}"
 case $kind in
 uml-*) in_uml ;;
+*-arm)
+	"$top/scripts/bootstrap.sh" need qemu-system-arm qemu-system-arm cpio cpio
+	in_arm
+	;;
 *)
 	"$top/scripts/bootstrap.sh" need qemu-system-x86_64 qemu-system-x86 cpio cpio
 	release=$(basename "$(readlink "$kernel/image")")

@@ -61,6 +61,23 @@ def test_user_mode_linux_with_all_checkers() -> None:
 
 
 @pytest.mark.slow
+def test_built_into_a_kernel() -> None:
+    """In a kernel's own tree, with its samples; KUnit's suites run while it boots."""
+    need_kernel("uml-builtin")
+    done = subprocess.run(
+        [
+            *(SCRIPTS / "run.sh", "uml-builtin", ROOT / "build/guest/uml-builtin"),
+            SCRIPTS / "builtin.sh",
+        ],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
 def test_stock_kernel_on_two_processors() -> None:
     """What one processor cannot show; a part, since all is emulated."""
     names = ("sysfs", "states", "device", "32bit", "samples", "faults")

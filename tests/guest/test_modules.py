@@ -3,6 +3,7 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from guest.test_guests import SCRIPTS, need_kernel
@@ -44,10 +45,61 @@ def test_no_warning(kind: str) -> None:
     build(kind, "W=1")
 
 
-def test_no_warning_for_arm64() -> None:
-    if shutil.which("aarch64-linux-gnu-gcc") is None:
-        absent("no aarch64-linux-gnu-gcc")
-    build("stock-arm64", "W=1")
+@pytest.mark.parametrize(
+    ("kind", "compiler"),
+    [
+        ("stock-arm64", "aarch64-linux-gnu-gcc"),
+        ("stock-arm", "arm-linux-gnueabihf-gcc"),
+    ],
+)
+def test_no_warning_for_arm(kind: str, compiler: str) -> None:
+    if shutil.which(compiler) is None:
+        absent(f"no {compiler}")
+    build(kind, "W=1")
+
+
+def test_dkms_adds_builds_installs_and_removes(tmp_path: Path) -> None:
+    """For Debian's kernel, in trees of its own."""
+    kernel = Path(need_kernel("stock"))
+    subprocess.run(
+        [ROOT / "scripts" / "bootstrap.sh", "need", "dkms", "dkms"], check=True
+    )
+    if shutil.which("dkms") is None:
+        absent("no dkms")
+    (release,) = (path.name for path in (kernel / "root/lib/modules").iterdir())
+    # "add" copies the folder there: it is Debian's /usr/src
+    trees = {
+        name: tmp_path / name for name in ("dkmstree", "sourcetree", "installtree")
+    }
+    for tree in trees.values():
+        tree.mkdir()
+    places = [f"--{name}={tree}" for name, tree in trees.items()]
+    headers = f"--kernelsourcedir={kernel / 'kdir'}"
+
+    def dkms(*command: object) -> str:
+        done = subprocess.run(
+            ["dkms", *command, *places],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    # a kernel that is installed has a folder there
+    (trees["installtree"] / release).mkdir()
+    module = trees["installtree"] / release / "updates" / "dkms" / "mlk.ko"
+    dkms("add", ROOT / "kernel")
+    assert "mlk/1.0: added" in dkms("status")
+    dkms("build", "mlk/1.0", "-k", release, headers)
+    dkms("install", "mlk/1.0", "-k", release, headers, "--no-depmod")
+    assert "installed" in dkms("status")
+    found = subprocess.check_output(
+        ["/sbin/modinfo", "-F", "vermagic", module], text=True
+    )
+    assert found.startswith(f"{release} ")
+    dkms("remove", "mlk/1.0", "--all", "--no-depmod")
+    assert not module.exists()
 
 
 def test_sparse() -> None:

@@ -13,9 +13,12 @@ IN_GUEST = "GUEST_KERNEL" in os.environ
 
 
 @pytest.fixture(scope="session")
-def _kernel() -> Iterator[Kernel]:
+def _kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
     with RealKernel() if IN_GUEST else EmulatedKernel() as kernel:
         yield kernel
+        # pytest keeps the last test's arguments, and their maps keep the module
+        for item in request.session.items:
+            (getattr(item, "funcargs", None) or {}).clear()
 
 
 @pytest.fixture

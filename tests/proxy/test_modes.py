@@ -260,6 +260,11 @@ def test_the_guard(kernel: Kernel, owner: Proxy) -> None:
     assert decision.arm == ARM_MODEL
     owner.write_attr("knobs/k0_interval_ms", 0)
     assert kernel.decide().value == [300, 3]
+    # what was before new bounds is moved inside them, then the step is taken
+    owner.write_attr("knobs/k0_change", 100)
+    owner.write_attr("knobs/k0_low", 400)
+    owner.recommend([512, 3])
+    assert kernel.decide().value == [500, 3]
 
 
 def test_promotion_and_demotion(kernel: Kernel, owner: Proxy) -> None:

@@ -18,12 +18,19 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.guest import forget, insmod, rmmod
 from helpers.mlk_abi import (
     CLIENT,
+    HEARTBEAT,
+    INFO,
+    LOAD,
+    MODE,
+    OWNER,
     SYS,
+    WAIT,
     Device,
     Proxy,
     Ring,
@@ -64,7 +71,8 @@ def child(work: Callable[[], None]) -> int:
         return pid
     try:
         while True:
-            with contextlib.suppress(OSError, ValueError):
+            # whatever the others have done to it
+            with contextlib.suppress(Exception):
                 work()
     finally:
         os._exit(0)
@@ -262,12 +270,65 @@ def hostile_words(rng: random.Random) -> bytes:
     return word + rng.choice((b"", b"\n", b"\0", b" ", b"x" * rng.randint(0, 9)))
 
 
+class Seen:
+    """What calls came to, of all processes: a line in a file when it is new."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known: set[tuple[str, int]] = set()
+        self.handle = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+
+    def __call__(self, what: str, call: Callable[..., object], *given: Any) -> Any:
+        """Call; an OSError is only noted. What it gave, or None."""
+        result, code = None, 0
+        try:
+            result = call(*given)
+        except OSError as error:
+            code = error.errno or 0
+        if (what, code) not in self.known:
+            self.known.add((what, code))
+            os.write(self.handle, f"{what} {code}\n".encode())
+        return result
+
+    def all(self) -> dict[str, set[int]]:
+        """Errors of each, 0 where one went well."""
+        found: dict[str, set[int]] = {}
+        for line in self.path.read_text().splitlines():
+            what, _, code = line.rpartition(" ")
+            found.setdefault(what, set()).add(int(code))
+        return found
+
+
 def hammer(seed: int, work: Callable[[random.Random], None]) -> int:
     rng = random.Random(seed)
     return child(lambda: work(rng))
 
 
-def test_hostile_writers(proxy: Proxy) -> None:
+# every one of the ABI; what else a request may be is no name
+IOCTLS = {
+    INFO: "INFO",
+    OWNER: "OWNER",
+    HEARTBEAT: "HEARTBEAT",
+    WAIT: "WAIT",
+    LOAD: "LOAD",
+    MODE: "MODE",
+}
+
+
+def accepted_and_refused(files: list[Path]) -> dict[str, tuple[bool, bool]]:
+    """What calls there are to each file and to the device: may one go well, or not?"""
+    wanted = {f"ioctl {name}": (True, True) for name in IOCTLS.values()}
+    wanted["ioctl unknown"] = (False, True)
+    wanted |= dict.fromkeys(("device read", "device write", "mmap"), (True, True))
+    for path in files:
+        mode = path.stat().st_mode
+        # reading past the end of a file or of a page is no error
+        wanted[f"read {path}"] = (bool(mode & 0o400), not mode & 0o400)
+        wanted[f"write {path}"] = (bool(mode & 0o200), True)
+    return wanted
+
+
+def test_hostile_writers(proxy: Proxy, tmp_path: Path) -> None:
     """Everything at once, for a while; then the model still works."""
     images = [network_image(seed) for seed in (1, 2)]
     files = [path for path in proxy.path.rglob("*") if path.is_file()]
@@ -277,84 +338,120 @@ def test_hostile_writers(proxy: Proxy) -> None:
         for number in range(8)
         for size in (0, 4, 8, 32, 176, 200)
     ]
+    requests += [request for request in IOCTLS for _ in range(20)]
+    seen = Seen(tmp_path / "seen")
 
     def attributes(rng: random.Random) -> None:
         path = rng.choice(files)
-        handle = os.open(path, rng.choice((os.O_RDONLY, os.O_WRONLY, os.O_RDWR)))
+        read, write = f"read {path}", f"write {path}"
+        access = rng.choice((os.O_RDONLY, os.O_WRONLY, os.O_RDWR))
+        # a file that is never written is not even opened for that
+        handle = seen(write if access else read, os.open, path, access)
+        if handle is None:
+            return
+        said = b""
         try:
             for _ in range(4):
-                with contextlib.suppress(OSError):
-                    if rng.random() < 0.5:
-                        os.pwrite(
-                            handle, hostile_words(rng), rng.choice((0, 0, 1, 4096))
-                        )
-                    else:
-                        os.pread(handle, 1 << 16, rng.choice((0, 1, 4095, 1 << 40)))
+                if access == os.O_WRONLY or (access and rng.random() < 0.5):
+                    # often what it says itself, or it would hardly ever be taken
+                    word = said if said and rng.random() < 0.5 else hostile_words(rng)
+                    seen(write, os.pwrite, handle, word, rng.choice((0, 0, 1, 4096)))
+                else:
+                    at = rng.choice((0, 0, 1, 4095, 1 << 40))
+                    data = seen(read, os.pread, handle, 1 << 16, at)
+                    said = said if at else data or b""
         finally:
             os.close(handle)
 
+    def known_ioctls(rng: random.Random, device: Device) -> None:
+        for request, name in IOCTLS.items():
+            if rng.random() < 0.1:
+                seen(f"ioctl {name}", fcntl.ioctl, device.handle, request, 1)
+        seen("ioctl INFO", device.info)
+        seen("ioctl OWNER", device.own, rng.choice((0, 1, 1, 1, 2)))
+        seen("ioctl HEARTBEAT", device.beat)
+        seen("ioctl WAIT", device.wait, rng.getrandbits(6), 0.001)
+        seen("ioctl LOAD", device.load, rng.choice(images))
+        seen("ioctl MODE", device.mode, rng.randrange(5))
+
     def ioctls(rng: random.Random) -> None:
         with Device(proxy) as device:
-            with contextlib.suppress(OSError):
-                device.own()
+            seen("ioctl OWNER", device.own)
             for _ in range(20):
+                known_ioctls(rng, device)
                 request = rng.choice(requests)
-                if request & 0xFF == 3:
-                    continue  # it would wait, which others do
-                with contextlib.suppress(OSError):
-                    if rng.random() < 0.3:
-                        fcntl.ioctl(device.handle, request, rng.getrandbits(47))
-                    else:
-                        fcntl.ioctl(
-                            device.handle, request, bytearray(rng.randbytes(256))
-                        )
+                name = f"ioctl {IOCTLS.get(request, 'unknown')}"
+                # a random one of that would wait for ever
+                if request == WAIT or rng.random() < 0.1:
+                    argument: object = 1
+                elif rng.random() < 0.3:
+                    argument = rng.getrandbits(47)
+                else:
+                    argument = bytearray(rng.randbytes(256))
+                seen(name, fcntl.ioctl, device.handle, request, argument)
 
     def writes(rng: random.Random) -> None:
         with Device(proxy) as device:
-            with contextlib.suppress(OSError):
-                device.own()
+            seen("ioctl OWNER", device.own)
             for _ in range(20):
                 good = bytearray(
                     recommendation(rng.randint(1, 1024) * 4, rng.randint(-100, 100))
                 )
                 if rng.random() < 0.5:
                     good[rng.randrange(len(good))] = rng.randrange(256)
-                with contextlib.suppress(OSError):
-                    os.write(device.handle, bytes(good) * rng.randint(1, 3))
-                with contextlib.suppress(OSError):
-                    device.wait(rng.getrandbits(6), 0.001)
+                data = bytes(good) * rng.randint(1, 3)
+                seen("device write", os.write, device.handle, data)
+                seen("ioctl WAIT", device.wait, rng.getrandbits(6), 0.001)
 
     def programs(rng: random.Random) -> None:
         data = bytearray(rng.choice(images))
         for _ in range(rng.randint(0, 3)):
             data[rng.randrange(len(data))] = rng.randrange(256)
-        proxy.write_program(bytes(data))
+        seen(f"write {proxy.path / 'program'}", proxy.write_program, bytes(data))
 
     def readers(rng: random.Random) -> None:
         with Device(proxy, os.O_RDWR | os.O_NONBLOCK) as device:
-            ring = Ring(device.handle, device.info().dataset_bytes)
+            size = device.info().dataset_bytes
+            kept = [seen("mmap", Ring, device.handle, size)]
             for _ in range(20):
-                ring.read()
-                with contextlib.suppress(OSError):
-                    os.read(device.handle, rng.randint(1, 1 << 14))
+                kept[0].read()
+                seen("device read", os.read, device.handle, rng.randint(1, 1 << 14))
+                access = rng.choice((mmap.PROT_READ, mmap.PROT_WRITE, 3, 7))
+                length = rng.choice((1, size, size + mmap.PAGESIZE, 1 << 30))
+                shared = rng.choice((mmap.MAP_SHARED, mmap.MAP_PRIVATE))
+                seen("mmap", mmap.mmap, device.handle, length, shared, access)
 
     def decisions(rng: random.Random) -> None:
-        proxy.to("running")
-        proxy["mode"] = rng.choice(("learning", "collaboration", "recommendation"))
+        for word in ("init", "start", "run"):
+            with contextlib.suppress(OSError):
+                proxy["control"] = word
+        with contextlib.suppress(OSError):
+            proxy["mode"] = rng.choice(("learning", "collaboration", "recommendation"))
         client("flood 50")
         client(f"rounds 50 {rng.randint(-100, 100)} {rng.randint(-100, 100)}")
         client("decide 1 1 2 3 4")
 
     works = (attributes, attributes, ioctls, writes, programs, readers, decisions)
+    wanted = accepted_and_refused(files)
     pids = [hammer(seed, work) for seed, work in enumerate(works)]
     time.sleep(HAMMER)
+    assert all(os.waitpid(pid, os.WNOHANG) == (0, 0) for pid in pids), "one has ended"
     end(*pids)
-    print(
-        {
-            path.name: path.read_text().strip()
-            for path in (proxy.path / "stats").iterdir()
-        }
-    )
+    os.close(seen.handle)
+    stats = {
+        path.name: path.read_text().strip() for path in (proxy.path / "stats").iterdir()
+    }
+    print(stats)
+    missed = []
+    reached = seen.all()
+    for what, (well, badly) in wanted.items():
+        codes = reached.get(what, set())
+        print(what, sorted(errno.errorcode.get(code, "good") for code in codes))
+        if well and 0 not in codes:
+            missed.append(f"{what} never went well")
+        if badly and not codes - {0}:
+            missed.append(f"{what} was never refused")
+    assert missed == [], "; ".join(missed)
     client("unregister")
     client("register guest0 4 2 64")
     proxy.learn()

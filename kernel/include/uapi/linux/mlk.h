@@ -17,6 +17,12 @@
  *
  * If both were n the copy is record n. Otherwise it has been overwritten by a
  * later one: continue with head - records + 1, what lies between is lost.
+ *
+ * 64-bit user space reads head, seq and discarded as a whole. 32-bit user space
+ * reads their more significant half first, then the other one (both acquire);
+ * 32-bit kernels write the halves the other way round. What it gets is right
+ * or, for a moment every 2^32 records, 2^32 too little: a head that is not there
+ * yet, which step 1 waits for; a seq never is n by mistake.
  */
 #ifndef _UAPI_LINUX_MLK_H
 #define _UAPI_LINUX_MLK_H
