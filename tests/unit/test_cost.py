@@ -45,10 +45,7 @@ def test_data_ops() -> None:
 
 
 def test_whole_models() -> None:
-    """Bounded, and not by far more than what they do.
-
-    A step of a matrix product is 16 multiply-accumulates, which count as 32.
-    """
+    """Bounded, and not by far more than what they do."""
     need_data()
     programs = list(compiled("models"))
     assert len(programs) > 110
@@ -58,7 +55,7 @@ def test_whole_models() -> None:
         steps, bound = found
         assert steps <= bound, name
         if Program(program).macs > 1000:
-            assert bound < 40 * steps, name
+            assert bound < 16 * steps, name
 
 
 def test_hostile_programs() -> None:
