@@ -15,6 +15,10 @@
 
 #define mlk_clz32(x) ((u32)__builtin_clz(x))
 
+#ifdef __CHECKER__ /* sparse does not know it */
+#define __builtin_assume_aligned(pointer, bytes) (pointer)
+#endif
+
 #else
 
 #include <stddef.h>
