@@ -115,7 +115,8 @@ class _Run:
         """Open all loops."""
         for plan in self._plans:
             loop = _open(plan, self._options)
-            loop.watching = not self._options.quiet
+            # all of them also where they are only counted
+            loop.watching = not self._options.quiet or bool(self._options.decisions)
             self._loops.append(loop)
             if self._options.record:
                 _record(plan, loop, self._options)
