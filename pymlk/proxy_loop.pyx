@@ -40,6 +40,7 @@ cdef enum:
     RECORDS = 4096
 
 cdef int64_t SECOND = 1000000000
+cdef int64_t NEVER = 0x7FFFFFFFFFFFFFFF
 cdef int64_t RESCAN_NS = 5 * SECOND
 
 MODES = ("shadow", "learning", "collaboration", "recommendation")
@@ -54,7 +55,7 @@ _TO_RUNNING = {
 }
 
 # Reasons of an emergency that are over when the model runs and its owner is heard.
-_PASSING = ("heartbeat", "suspend", "stop")
+_PASSING = ("heartbeat", "suspend", "stop", "new")
 
 
 cdef class _Link(Stream):
@@ -196,9 +197,9 @@ cdef class _Link(Stream):
 
     cdef int64_t due(self, int64_t interval) noexcept nogil:  # hot
         """When it wants a turn even if no record comes."""
-        cdef int64_t due = self.beat_ns + self.beat_interval_ns
-        if not self.owner:
-            due = self.decided_ns + SECOND
+        cdef int64_t due = NEVER
+        if self.owner:
+            due = self.beat_ns + self.beat_interval_ns
         if self.waiting:
             due = min(due, self.decided_ns + interval)
         return due
@@ -482,9 +483,9 @@ cdef class ProxyLoop(Source):
 
     cdef _look_at(self, _Link link, list said):
         link.failed = 0
+        info = link.proxy.info()
         if not link.owner:
             return
-        info = link.proxy.info()
         link.paused = info["state"] != "running"
         if info["mode"] != link.mode:
             said.append(
