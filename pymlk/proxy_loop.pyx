@@ -40,6 +40,7 @@ cdef enum:
     RECORDS = 4096
 
 cdef int64_t SECOND = 1000000000
+cdef int64_t NEVER = 0x7FFFFFFFFFFFFFFF
 cdef int64_t RESCAN_NS = 5 * SECOND
 
 MODES = ("shadow", "learning", "collaboration", "recommendation")
@@ -200,9 +201,9 @@ cdef class _Link(Stream):
 
     cdef int64_t due(self, int64_t interval) noexcept nogil:  # hot
         """When it wants a turn even if no record comes."""
-        cdef int64_t due = self.beat_ns + self.beat_interval_ns
-        if not self.owner:
-            due = self.decided_ns + SECOND
+        cdef int64_t due = NEVER
+        if self.owner:
+            due = self.beat_ns + self.beat_interval_ns
         if self.waiting:
             due = min(due, self.decided_ns + interval)
         return due
@@ -389,11 +390,13 @@ cdef class ProxyLoop(Source):
         for word in words:
             proxy.control(word)
         link.started = words
-        deadline_ms = proxy.info()["deadline_ms"]
-        # four chances to be heard in time; without a deadline to be seen alive
-        link.beat_interval_ns = (deadline_ms or 4000) * 250000
+        self._keep_deadline(link, proxy.info())
         link.beat_ns = now_ns()
         self._set_mode(link, self.mode)
+
+    cdef _keep_deadline(self, _Link link, dict info):
+        # four chances to be heard in time; without a deadline to be seen alive
+        link.beat_interval_ns = (info["deadline_ms"] or 4000) * 250000
 
     cdef _set_mode(self, _Link link, str mode):
         link.proxy.set_mode(mode)
@@ -513,6 +516,7 @@ cdef class ProxyLoop(Source):
         info = link.proxy.info()
         if not link.owner:
             return
+        self._keep_deadline(link, info)
         link.paused = info["state"] != "running"
         if info["mode"] != link.mode:
             said.append(
