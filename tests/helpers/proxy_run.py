@@ -91,7 +91,11 @@ class Daemon:
                 command,
                 stdout=out,
                 stderr=err,
-                env={"PYMLK_STATE_DIR": str(policy / "learnt"), **os.environ, **environ},
+                env={
+                    "PYMLK_STATE_DIR": str(policy / "learnt"),
+                    **os.environ,
+                    **environ,
+                },
             )
 
     def said(self) -> str:

@@ -191,9 +191,7 @@ def test_no_further_than_wanted(make: Maker, kernel: Kernel, running: Proxy) -> 
     assert running.mode == "learning"
 
 
-def test_a_late_owner_begins_anew(
-    make: Maker, kernel: Kernel, running: Proxy
-) -> None:
+def test_a_late_owner_begins_anew(make: Maker, kernel: Kernel, running: Proxy) -> None:
     """After an emergency that is over: in the first mode, with new evidence."""
     loop = make(TRIAL, highest="recommendation")
     rounds_until(loop, kernel, running, "collaboration", 200)
@@ -228,9 +226,7 @@ def test_a_model_that_comes_back_begins_anew(
         rounds_until(loop, kernel, again, "collaboration", 200)
 
 
-def test_outcomes_teach(
-    kernel: Kernel, running: Proxy, tmp_path: Path
-) -> None:
+def test_outcomes_teach(kernel: Kernel, running: Proxy, tmp_path: Path) -> None:
     """The client is better off with 8 where the shipped model recommends 128."""
     running.write_attr("options/min_samples", 1 << 20)
     folder = make_policy(tmp_path, TRIAL + "[learn]\nevery = 50\nepsilon = 0.4\n")

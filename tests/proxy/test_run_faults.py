@@ -219,9 +219,7 @@ def test_no_journal_no_change(tmp_path: Path, how: str, text: str) -> None:
 # ------------------------------------------------------------------ clocks
 
 
-def test_the_wall_clock_jumps(
-    kernel: Kernel, running: Proxy, tmp_path: Path
-) -> None:
+def test_the_wall_clock_jumps(kernel: Kernel, running: Proxy, tmp_path: Path) -> None:
     """By years, with each reading: only the monotonic one is used to decide."""
     shim = tmp_path / "jumping_clock.so"
     source = Path(__file__).parents[1] / "helpers" / "jumping_clock.c"
