@@ -33,13 +33,13 @@ def default_folder() -> str:
     Returns
     -------
     str
-        ``$PYMLK_STATE_DIR`` if set.
+        ``$PYMLK_LEARNT_DIR`` if set.
 
     Thread safety
     -------------
     Reads the environment only.
     """
-    if folder := os.environ.get("PYMLK_STATE_DIR"):
+    if folder := os.environ.get("PYMLK_LEARNT_DIR"):
         return folder
     if os.geteuid() == 0:
         return "/var/lib/pymlk"

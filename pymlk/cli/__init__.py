@@ -101,6 +101,15 @@ def _state_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _learnt_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--learnt-dir",
+        metavar="DIR",
+        help="where what was learnt is kept (default: $PYMLK_LEARNT_DIR, else "
+        "/var/lib/pymlk for root, else $XDG_STATE_HOME/pymlk)",
+    )
+
+
 def _add_attrs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = _command(
         commands,
@@ -253,6 +262,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     _root(p)
     _state_dir(p)
+    _learnt_dir(p)
     p = _command(
         commands,
         "restore",
@@ -277,12 +287,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="of one policy; of all without NAME",
     )
     what.add_argument("--reset", metavar="NAME", help="back to the shipped model")
-    p.add_argument(
-        "--state-dir",
-        metavar="DIR",
-        help="where it is kept (default: $PYMLK_STATE_DIR, else /var/lib/pymlk for "
-        "root, else $XDG_STATE_HOME/pymlk)",
-    )
+    _learnt_dir(p)
 
 
 def _add_proxy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -49,15 +49,15 @@ def _print(facts: dict[str, Any]) -> None:
 def main(options: argparse.Namespace) -> int:
     """Show one policy or all, or forget one."""
     if options.reset is not None:
-        forgotten = Store(options.reset, options.state_dir).reset()
+        forgotten = Store(options.reset, options.learnt_dir).reset()
         if options.json:
             print(json.dumps({"policy": options.reset, "forgotten": forgotten}))
         else:
             done = "forgotten" if forgotten else "nothing learnt"
             print(f"{options.reset}: {done}")
         return OK
-    chosen = [options.show] if options.show else names(options.state_dir)
-    found = [_facts(policy, options.state_dir) for policy in chosen]
+    chosen = [options.show] if options.show else names(options.learnt_dir)
+    found = [_facts(policy, options.learnt_dir) for policy in chosen]
     if options.json:
         print(json.dumps(found))
     else:

@@ -99,6 +99,8 @@ class Report:
             print(self._line(d), flush=True)
 
     def _log_change(self, d: Decision) -> None:
+        if d.current == d.target and not d.errno:
+            return
         change = f"{_known(d.current)} -> {_known(d.target)}{self._unit}"
         self._log.write(
             INFO,

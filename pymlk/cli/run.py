@@ -62,7 +62,13 @@ def _open(plan: dict[str, Any], options: argparse.Namespace) -> Source:
         from ..proxy_loop import ProxyLoop
 
         mode = "recommendation" if options.apply else "shadow"
-        return ProxyLoop(plan, root=options.root, mode=mode, highest=highest)
+        return ProxyLoop(
+            plan,
+            root=options.root,
+            mode=mode,
+            highest=highest,
+            learnt=options.learnt_dir,
+        )
     from ..loop import Loop
 
     if not options.apply:
@@ -70,7 +76,12 @@ def _open(plan: dict[str, Any], options: argparse.Namespace) -> Source:
     journal = Journal(plan["name"], options.state_dir)
     try:
         loop = Loop(
-            plan, root=options.root, apply=True, journal=journal, highest=highest
+            plan,
+            root=options.root,
+            apply=True,
+            journal=journal,
+            highest=highest,
+            learnt=options.learnt_dir,
         )
         journal.claim(loop.knobs)
     except BaseException:
@@ -104,7 +115,8 @@ class _Run:
         """Open all loops."""
         for plan in self._plans:
             loop = _open(plan, self._options)
-            loop.watching = not self._options.quiet
+            # all of them also where they are only counted
+            loop.watching = not self._options.quiet or bool(self._options.decisions)
             self._loops.append(loop)
             if self._options.record:
                 _record(plan, loop, self._options)

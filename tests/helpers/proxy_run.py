@@ -92,7 +92,7 @@ class Daemon:
                 stdout=out,
                 stderr=err,
                 env={
-                    "PYMLK_STATE_DIR": str(policy / "learnt"),
+                    "PYMLK_LEARNT_DIR": str(policy / "learnt"),
                     **os.environ,
                     **environ,
                 },

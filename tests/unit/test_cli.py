@@ -71,6 +71,28 @@ def test_run_prints_decisions_and_a_summary(fake_sys: FakeSys) -> None:
     assert fake_sys.value("vda") == 32
 
 
+def test_several_policies_in_one_process(fake_sys: FakeSys, tmp_path: Path) -> None:
+    other = FakeSys(tmp_path / "other")
+    other.write_policy(POLICY.replace('name = "test"', 'name = "other"'))
+    fake_sys.add("vdb")
+    args = run_args(fake_sys, "--json", "--seconds", 0.3)
+    done = pymlk(args[0], other.policy, *args[1:])
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    made = {(x["policy"], x["decision"]["device"]) for x in lines if "decision" in x}
+    assert made == {(p, d) for p in ("test", "other") for d in ("vda", "vdb")}
+    summaries = [x["summary"]["policy"] for x in lines if "summary" in x]
+    assert summaries == ["other", "test"]
+
+
+def test_policies_of_one_name_are_refused(fake_sys: FakeSys, tmp_path: Path) -> None:
+    other = FakeSys(tmp_path / "other")
+    args = run_args(fake_sys)
+    done = pymlk(args[0], other.policy, *args[1:])
+    assert done.returncode == 3
+    assert "name: 'test' is the name of" in done.stderr
+
+
 def test_run_json_is_one_object_a_line(fake_sys: FakeSys) -> None:
     done = pymlk(*run_args(fake_sys, "--seconds", 0.2, "--json"))
     assert done.returncode == 0, done.stderr

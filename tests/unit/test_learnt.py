@@ -124,7 +124,7 @@ def test_any_json_never_crashes(
         head = b"pymlk-learnt 1 %08x %d\n" % (binascii.crc32(data), len(data))
         Path(store.path).write_bytes(head + data)
         assert store.load(PROGRAM)[0] is None
-        assert main(["learn", "--show", "x", "--state-dir", folder]) in (0, 1)
+        assert main(["learn", "--show", "x", "--learnt-dir", folder]) in (0, 1)
 
 
 def test_deep_json_is_refused(store: Store) -> None:
@@ -218,9 +218,9 @@ def test_identity_tells_programs_apart() -> None:
 
 
 def test_default_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYMLK_STATE_DIR", "/x")
+    monkeypatch.setenv("PYMLK_LEARNT_DIR", "/x")
     assert default_folder() == "/x"
-    monkeypatch.delenv("PYMLK_STATE_DIR")
+    monkeypatch.delenv("PYMLK_LEARNT_DIR")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert default_folder() == "/var/lib/pymlk"
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
@@ -235,7 +235,7 @@ def test_default_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_show_and_reset(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    where = ["--state-dir", os.path.dirname(store.path)]
+    where = ["--learnt-dir", os.path.dirname(store.path)]
     assert main(["learn", "--show", *where]) == 0
     assert capsys.readouterr().out == "nothing learnt\n"
     store.save(PROGRAM, CONTENT)
@@ -260,8 +260,8 @@ def test_show_a_damaged_file(store: Store, capsys: pytest.CaptureFixture[str]) -
     store.save(PROGRAM, CONTENT)
     file = Path(store.path)
     file.write_bytes(file.read_bytes()[:-3])
-    assert main(["learn", "--show", "--state-dir", str(file.parent)]) == 1
+    assert main(["learn", "--show", "--learnt-dir", str(file.parent)]) == 1
     assert "refused: " in capsys.readouterr().err
-    assert main(["learn", "--reset", "../x", "--state-dir", str(file.parent)]) == 3
+    assert main(["learn", "--reset", "../x", "--learnt-dir", str(file.parent)]) == 3
     with pytest.raises(SystemExit):
         main(["learn"])

@@ -249,8 +249,9 @@ class Tried:
         self.loop.step()
         d = self.loop.decision(0)
         if d.mode != self.modes[-1]:
+            # the decision was made in the mode before
             self.modes.append(d.mode)
-        if d.mode == "learning":
+        elif d.mode == "learning":
             assert self.fake.value("vda") == 32
         return d
 
