@@ -1048,8 +1048,8 @@ cdef class Proxy:
         with nogil:
             err = mlk_channel_number(self._channel, MLK_ASK_OWNER, 1)
         if err == -EBUSY:
-            raise ProxyError(EBUSY, "another one is the owner; its process id is in "
-                             "the file owner", self._folder)
+            raise ProxyError(EBUSY, f"process {self.read_attr('owner')} is the owner",
+                             self._folder)
         if err:
             raise self._error(err, "becoming the owner")
         self._owner = True

@@ -55,6 +55,7 @@ _TO_RUNNING = {
 }
 
 # Reasons of an emergency that are over when the model runs and its owner is heard.
+# `new` is what a model says that somebody stopped and started again.
 _PASSING = ("heartbeat", "suspend", "stop", "new")
 
 
@@ -71,6 +72,7 @@ cdef class _Link(Stream):
     cdef bint waiting  # the row was not decided on yet
     cdef int n
     cdef uint64_t malformed
+    cdef uint64_t told_malformed
     # the recommendation
     cdef bint owner
     cdef int64_t values[KNOBS]
@@ -90,6 +92,7 @@ cdef class _Link(Stream):
     cdef uint8_t all_valid[VALID_BYTES]
     # the mode that it has, as far as is known, and the words that brought it there
     cdef str mode
+    cdef bint emergency
     cdef tuple started
 
     cdef bint drain(self) noexcept nogil:  # hot
@@ -140,7 +143,8 @@ cdef class _Link(Stream):
             self.batch_ns = now
         self.batch_n[arm] += 1
         self.batch_sum[arm] += score
-        if now - self.batch_ns < self.batch_length_ns:
+        # a clock that went back ends it, too
+        if 0 <= now - self.batch_ns < self.batch_length_ns:
             return
         for i in range(2):
             if self.batch_n[i]:
@@ -246,6 +250,8 @@ cdef class ProxyLoop(Source):
     cdef object _highest
     cdef int64_t _look_ns
     cdef int64_t _rescan_ns
+    # why a model could not be had, by its name
+    cdef dict _refusals
     cdef readonly uint64_t decisions
 
     def __init__(
@@ -263,6 +269,7 @@ cdef class ProxyLoop(Source):
             mode = "learning"
         self.prepare(plan, root, mode)
         self._highest = highest
+        self._refusals = {}
         self.adapt(highest, learnt)
         self._rescan_ns = now_ns() + RESCAN_NS
         try:
@@ -293,17 +300,21 @@ cdef class ProxyLoop(Source):
         -------------
         None. Allocates, so call it between decisions.
         """
+        new = self._new()
+        for name in new:
+            self._connect(name)
+        return bool(new)
+
+    cdef list _new(self):
+        """Names of models that the policy is for, and that are not there yet."""
         known = set(self.devices)
-        new = [
+        return [
             name
             for name in discover(self.root)
             if fnmatch.fnmatchcase(name, self.plan["proxy"])
             and not any(fnmatch.fnmatchcase(name, skip) for skip in self.plan["skip"])
             and name not in known
         ]
-        for name in new:
-            self._connect(name)
-        return bool(new)
 
     cdef _connect(self, str name):
         cdef _Link link
@@ -316,8 +327,15 @@ cdef class ProxyLoop(Source):
             proxy.close()
             raise
         self.replace([*self.streams, link])
+        self._begin_anew(link)
         if self.server is not None:
             self.server.watch(self.place, proxy.fileno())
+
+    cdef _begin_anew(self, _Link link):
+        """Whatever its trial has come to was for the mode that it had."""
+        if link.trial is not None:
+            link.trial.ladder.demote()
+            link.trial.take_news()
 
     cdef _Link _link(self, str name, Proxy proxy):
         cdef _Link link
@@ -372,15 +390,20 @@ cdef class ProxyLoop(Source):
         for word in words:
             proxy.control(word)
         link.started = words
-        deadline_ms = proxy.info()["deadline_ms"]
-        # four chances to be heard in time; without a deadline to be seen alive
-        link.beat_interval_ns = (deadline_ms or 4000) * 250000
+        self._keep_deadline(link, proxy.info())
         link.beat_ns = now_ns()
         self._set_mode(link, self.mode)
 
+    cdef _keep_deadline(self, _Link link, dict info):
+        # four chances to be heard in time; without a deadline to be seen alive
+        link.beat_interval_ns = (info["deadline_ms"] or 4000) * 250000
+
     cdef _set_mode(self, _Link link, str mode):
         link.proxy.set_mode(mode)
-        link.mode = mode
+        self._has_mode(link, mode)
+
+    cdef _has_mode(self, _Link link, str mode):
+        link.mode, link.emergency = mode, mode == "emergency"
         self.note_mode(link)
 
     cdef list descriptors(self):
@@ -400,12 +423,14 @@ cdef class ProxyLoop(Source):
                 self.snapshot_time.add(now_ns() - now)
                 if link.waiting and now - link.decided_ns >= self.interval_ns:
                     link.answer(now)
-                    if link.trial is not None:
+                    # in an emergency nothing is on trial
+                    if link.trial is not None and not link.emergency:
                         link.trial.decided(link.sane and link.failed == 0, now)
                     if link.tutor is not None:
                         link.tutor.remember(link)
                     link.turned = True
-                elif link.owner and now - link.beat_ns >= link.beat_interval_ns:
+                # decisions that recommend nothing leave it to be done
+                if link.owner and now - link.beat_ns >= link.beat_interval_ns:
                     link.beat(now)
             self.ready = self.ready or more
             self.decisions += link.turned
@@ -448,8 +473,6 @@ cdef class ProxyLoop(Source):
         """
         cdef _Link link
         said = []
-        self._follow_evidence()
-        said += self.own_news()
         self._look_ns = now_ns() + SECOND
         if self._look_ns > self._rescan_ns:
             self._rescan_ns = self._look_ns + RESCAN_NS
@@ -459,13 +482,15 @@ cdef class ProxyLoop(Source):
                 self._look_at(link, said)
             except ProxyError as error:
                 self._drop(link, said, error)
-        return said
+        # what the kernel decided meanwhile comes first
+        self._follow_evidence()
+        return said + self.own_news()
 
     cdef _follow_evidence(self):
         """Set the modes that trials have come to; one that was taken away stays so."""
         cdef _Link link
         for link in self.streams:
-            if link.trial is not None and link.trial.news and link.mode != "emergency":
+            if link.trial is not None and link.trial.news and not link.emergency:
                 try:
                     self._set_mode(link, link.trial.ladder.mode)
                 except ProxyError as error:
@@ -474,31 +499,41 @@ cdef class ProxyLoop(Source):
 
     cdef _find(self, list said):
         """Take models that came; one that cannot be had is tried again later."""
-        before = self.devices
-        try:
-            self.rescan()
-        except ProxyError as error:
-            said.append(str(error))
-        said += [f"{name}: is there" for name in self.devices if name not in before]
+        for name in self._new():
+            try:
+                self._connect(name)
+            except (PolicyError, ProxyError) as error:
+                if self._refusals.get(name) != str(error):
+                    self._refusals[name] = str(error)
+                    said.append(str(error))
+            else:
+                self._refusals.pop(name, None)
+                said.append(f"{name}: is there")
 
     cdef _look_at(self, _Link link, list said):
         link.failed = 0
+        self._tell_malformed(link, said)
         info = link.proxy.info()
         if not link.owner:
             return
+        self._keep_deadline(link, info)
         link.paused = info["state"] != "running"
         if info["mode"] != link.mode:
             said.append(
                 f"{link.device}: mode {link.mode} -> {info['mode']} "
                 f"(reason: {info['reason']})"
             )
-            link.mode = info["mode"]
-            self.note_mode(link)
-            if link.trial is not None:
-                link.trial.ladder.demote()
-        if link.mode == "emergency" and info["reason"] in _PASSING and not link.paused:
+            self._has_mode(link, info["mode"])
+            self._begin_anew(link)
+        if link.emergency and info["reason"] in _PASSING and not link.paused:
             self._set_mode(link, self.mode)
             said.append(f"{link.device}: mode {self.mode} again")
+
+    cdef _tell_malformed(self, _Link link, list said):
+        cdef uint64_t malformed = link.malformed + link.proxy.dataset.malformed
+        if malformed != link.told_malformed:
+            link.told_malformed = malformed
+            said.append(f"{link.device}: {malformed} malformed records, left out")
 
     cdef _drop(self, _Link link, list said, error):
         said.append(f"{link.device}: {error}")

@@ -54,3 +54,4 @@ cdef class Server:
 
     cdef watch(self, int place, int fd)
     cdef int _sleep(self, int64_t due) except? -2
+    cdef bint _is_interrupted(self) noexcept nogil

@@ -7,6 +7,7 @@ decision is never cut in half.
 
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from posix.time cimport timespec
 from posix.unistd cimport close
 
 from .stream cimport Sink, Stream, now_ns
@@ -44,6 +45,11 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_pwait(
         int epfd, epoll_event *events, int n, int timeout, const sigset_t *mask
     )
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        pass
+    int ppoll(pollfd *fds, int n, const timespec *timeout, const sigset_t *mask)
 
 cdef enum:
     EVENTS = 64  # taken at a time
@@ -375,6 +381,8 @@ cdef class Server:
         cdef int64_t now, due
         cdef Source source
         cdef Py_ssize_t i
+        if self._is_interrupted():
+            return INTERRUPTED
         while True:
             now = now_ns()
             due = until
@@ -412,4 +420,15 @@ cdef class Server:
             raise OSError(errno, os.strerror(errno))
         for i in range(n):
             (<Source>self.sources[events[i].data.u64]).ready = True
+        # epoll lets no signal in where it has no need to sleep
+        if (n or not timeout) and self._is_interrupted():
+            return -1
         return n
+
+    cdef bint _is_interrupted(self) noexcept nogil:
+        """Let signals in that are waiting; True if there was one."""
+        cdef timespec now
+        cdef sigset_t none
+        now.tv_sec = now.tv_nsec = 0
+        sigemptyset(&none)
+        return ppoll(NULL, 0, &now, &none) < 0

@@ -3,9 +3,13 @@
 
 import contextlib
 import errno
+import shutil
+import subprocess
+import time
+from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
-from helpers.guest import forget, loaded_modules
+from helpers.guest import forget, insmod, loaded_modules, rmmod
 from helpers.mlk_abi import client, numbers
 
 from pymlk.emulator import Emulator, Model
@@ -45,6 +49,9 @@ class Kernel(Protocol):
     def emergency(self) -> None: ...
     def refuse(self, number: int) -> None: ...
     def infer(self, n_out: int, *row: int) -> list[int]: ...
+    def suspend(self) -> None: ...
+    def unload(self) -> None: ...
+    def load(self) -> None: ...
 
 
 class RealKernel:
@@ -107,6 +114,31 @@ class RealKernel:
     def infer(self, n_out: int, *row: int) -> list[int]:
         return numbers(" ".join(map(str, ("infer", n_out, *row))))
 
+    def suspend(self) -> None:
+        """Everything up to and with frozen processes, and back."""
+        power = Path("/sys/power")
+        Path("/sys/module/suspend/parameters/pm_test_delay").write_text("1")
+        (power / "pm_test").write_text("freezer")
+        try:
+            (power / "state").write_text("mem")
+        finally:
+            (power / "pm_test").write_text("none")
+
+    def unload(self) -> None:
+        """The client, then the module as soon as nobody has a model open."""
+        rmmod("mlk_guest")
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            with contextlib.suppress(subprocess.CalledProcessError):
+                rmmod("mlk")
+                return
+            time.sleep(0.1)
+        raise TimeoutError("the module is still in use")
+
+    def load(self) -> None:
+        insmod("mlk")
+        insmod("mlk_guest")
+
 
 class EmulatedKernel:
     """The emulator, with a client that describes the same model."""
@@ -122,6 +154,7 @@ class EmulatedKernel:
 
     def __exit__(self, *_: object) -> None:
         self._emulator.close()
+        shutil.rmtree(self.root, ignore_errors=True)
 
     @property
     def model(self) -> Model:
@@ -204,6 +237,16 @@ class EmulatedKernel:
         if len(found) != n_out:
             raise OSError(errno.EINVAL, "a row of another length")
         return found
+
+    def suspend(self) -> None:
+        self._emulator.suspend()
+
+    def unload(self) -> None:
+        self._model = None
+        self._emulator.close()
+
+    def load(self) -> None:
+        self._emulator = Emulator(self.root)
 
 
 def _feature(i: int) -> Feature:
