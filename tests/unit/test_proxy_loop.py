@@ -211,6 +211,6 @@ def test_a_signal_is_heard_however_busy_it_is(kernel: Emulator, tmp_path: Path) 
     finally:
         stop.set()
         thread.join()
-        signal.signal(signal.SIGUSR1, before)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+        signal.signal(signal.SIGUSR1, before)
         loop.close()
