@@ -565,7 +565,8 @@ cdef class ProxyLoop(Source):
                 if error.errno != errno.ENODEV:
                     said.append(str(error))
             link.proxy.close()
-        self.streams.clear()
+        # what they came to is still wanted
+        self.replace([])
         if self.adaptation is not None:
             said += self.adaptation.close()
         return said

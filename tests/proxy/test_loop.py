@@ -255,3 +255,12 @@ def test_outcomes_teach(kernel: Kernel, running: Proxy, tmp_path: Path) -> None:
     assert any(text.startswith("version 1: learnt from") for text in said), said
     assert loop.close() == []
     assert (folder / "learnt" / "test.learnt").exists()
+
+
+def test_totals_outlive_the_loop(make: Maker, kernel: Kernel) -> None:
+    """What is printed at the end is printed after the models were given back."""
+    loop = make()
+    decide(loop, kernel, 0, 0, 0, 0)
+    assert loop.close() == []
+    assert loop.devices == ()
+    assert loop.totals()["guest/guest0"]["decisions"] == 1
