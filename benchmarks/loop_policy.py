@@ -19,7 +19,7 @@ deadline_us = 10000000
 
 
 def proxy_policy(
-    folder: Path, interval_ms: int = 0, guard: str = GUARD, more: str = ""
+    folder: Path, interval_ms: int = 0, more: str = ""
 ) -> Path:
     """Write the readahead policy for models guest/*, of features f0... and knob k0."""
     text = (SHIPPED / "policy.toml").read_text()
@@ -31,10 +31,26 @@ def proxy_policy(
         (r'^interval_ms = .*$', f"interval_ms = {interval_ms}"),
         (r'^path = .*$', 'path = "k0"'),
         (r'^\[objective\]\n.*\n', ""),
-        (r'^\[guard\]\n(.+\n)*', f"{guard}\n{more}"),
+        (r'^\[guard\]\n(.+\n)*', f"{GUARD}\n{more}"),
     ):
         text, count = re.subn(pattern, value, text, flags=re.M)
         assert count == 1, pattern
+    return _write(folder, text)
+
+
+def attribute_policy(folder: Path, interval_ms: int) -> Path:
+    """Write the readahead policy, with decisions on idle disks, too."""
+    text = (SHIPPED / "policy.toml").read_text()
+    for pattern, value in (
+        (r"^interval_ms = .*$", f"interval_ms = {interval_ms}"),
+        (r"^min_activity = .*\n", ""),
+    ):
+        text, count = re.subn(pattern, value, text, flags=re.M)
+        assert count == 1, pattern
+    return _write(folder, text)
+
+
+def _write(folder: Path, text: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "policy.toml").write_text(text)
     (folder / "model.tflite").write_bytes((SHIPPED / "model.tflite").read_bytes())

@@ -53,4 +53,4 @@ cdef class Server:
     cdef readonly list sources
 
     cdef watch(self, int place, int fd)
-    cdef int _sleep(self, int64_t due) except? -2
+    cdef int _sleep(self, int64_t left) except? -2

@@ -387,19 +387,19 @@ cdef class Server:
                     if source.turn(now):
                         return i
                 due = min(due, source.due_ns)
-            if now_ns() >= until:
+            now = now_ns()
+            if now >= until:
                 return TIME_IS_UP
             for source in self.sources:
                 if source.recorder is not None:
                     source.recorder.tick()
-            if self._sleep(due) < 0:
+            if self._sleep(due - now) < 0:
                 return INTERRUPTED
 
-    cdef int _sleep(self, int64_t due) except? -2:
-        """Wait for events or until then; -1 if a signal came."""
+    cdef int _sleep(self, int64_t left) except? -2:
+        """Wait for events or so many nanoseconds; -1 if a signal came."""
         cdef epoll_event events[EVENTS]
         cdef sigset_t none
-        cdef int64_t left = due - now_ns()
         cdef int n, i
         # rounded up: waking too early would cost a turn that does nothing
         cdef int timeout = 0 if left <= 0 else <int>min(left // 1000000 + 1, 3600000)
