@@ -107,10 +107,12 @@ def running(kind: str, room: Path, arguments: list[str]) -> Iterator[int]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as child:
-        yield child.pid
-        if child.poll() is not None:
-            raise SystemExit(f"{kind}: ended with {child.returncode}")
-        child.terminate()
+        try:
+            yield child.pid
+            if child.poll() is not None:
+                raise SystemExit(f"{kind}: ended with {child.returncode}")
+        finally:
+            child.terminate()
 
 
 def on_cpu(pid: int) -> int:
