@@ -81,9 +81,7 @@ def in_guest(name: str, rounds: int) -> dict[str, float]:
         compile_user(Path(folder))
         out = str(ROOT / "build" / "guest" / "uml-fast")
         guest = str(Path(__file__).with_name(name))
-        said = script(
-            "run.sh", "uml-fast", out, "python", guest, folder, str(rounds)
-        )
+        said = script("run.sh", "uml-fast", out, "python", guest, folder, str(rounds))
     match = re.search(r"^FIGURES (.*)$", said, re.M)
     if match is None:
         raise SystemExit(said)

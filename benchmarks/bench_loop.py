@@ -38,6 +38,7 @@ BARS: Bars = {
     **{f"{kind}: rss over bare kib": (6144.0, "max") for kind in KINDS},
 }
 
+
 def register(kernel: Emulator) -> Model:
     """A running model that the policies of this benchmark name."""
     model = kernel.register(

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent))
-from kernel_guest import FOLDER, medians  # noqa: E402
-from loop_policy import NAMES, proxy_policy  # noqa: E402
-
-from helpers.guest import insmod  # noqa: E402
-from helpers.mlk_abi import Proxy, client, numbers  # noqa: E402
+from helpers.guest import insmod
+from helpers.mlk_abi import Proxy, client, numbers
+from kernel_guest import FOLDER, medians
+from loop_policy import NAMES, proxy_policy
 
 COUNT = 2000
 

@@ -18,20 +18,18 @@ deadline_us = 10000000
 """
 
 
-def proxy_policy(
-    folder: Path, interval_ms: int = 0, more: str = ""
-) -> Path:
+def proxy_policy(folder: Path, interval_ms: int = 0, more: str = "") -> Path:
     """Write the readahead policy for models guest/*, of features f0... and knob k0."""
     text = (SHIPPED / "policy.toml").read_text()
     for field, name in zip(FIELDS, NAMES, strict=True):
         text = re.sub(rf'^{field} = ".*"$', f'{field} = "{name}"', text, flags=re.M)
     for pattern, value in (
-        (r'^devices = .*$', 'proxy = "guest/*"'),
-        (r'^skip = .*$', ""),
-        (r'^interval_ms = .*$', f"interval_ms = {interval_ms}"),
-        (r'^path = .*$', 'path = "k0"'),
-        (r'^\[objective\]\n.*\n', ""),
-        (r'^\[guard\]\n(.+\n)*', f"{GUARD}\n{more}"),
+        (r"^devices = .*$", 'proxy = "guest/*"'),
+        (r"^skip = .*$", ""),
+        (r"^interval_ms = .*$", f"interval_ms = {interval_ms}"),
+        (r"^path = .*$", 'path = "k0"'),
+        (r"^\[objective\]\n.*\n", ""),
+        (r"^\[guard\]\n(.+\n)*", f"{GUARD}\n{more}"),
     ):
         text, count = re.subn(pattern, value, text, flags=re.M)
         assert count == 1, pattern
