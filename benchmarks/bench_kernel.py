@@ -74,22 +74,25 @@ def module_bytes(module: Path) -> int:
     return sum(int(size) for name, size, *_ in sections if re.fullmatch(kept, name))
 
 
-def run(rounds: int) -> Figures:
-    """Build, boot, measure."""
-    stock = Path(script("module.sh", "stock").strip())
+def in_guest(name: str, rounds: int) -> dict[str, float]:
+    """Build and boot; what the script of that name beside this one has measured."""
     script("module.sh", "uml-fast")
-    with tempfile.TemporaryDirectory(dir=ROOT / "build") as name:
-        folder = Path(name)
-        compile_user(folder)
+    with tempfile.TemporaryDirectory(dir=ROOT / "build") as folder:
+        compile_user(Path(folder))
         out = str(ROOT / "build" / "guest" / "uml-fast")
-        guest = Path(__file__).with_name("kernel_guest.py")
-        said = script(
-            "run.sh", "uml-fast", out, "python", str(guest), name, str(rounds)
-        )
+        guest = str(Path(__file__).with_name(name))
+        said = script("run.sh", "uml-fast", out, "python", guest, folder, str(rounds))
     match = re.search(r"^FIGURES (.*)$", said, re.M)
     if match is None:
         raise SystemExit(said)
-    found = json.loads(match[1])
+    found: dict[str, float] = json.loads(match[1])
+    return found
+
+
+def run(rounds: int) -> Figures:
+    """Build, boot, measure."""
+    stock = Path(script("module.sh", "stock").strip())
+    found = in_guest("kernel_guest.py", rounds)
     small, large = "5-15-5-4", "31-256-2"
     return {
         "module text and data kib": module_bytes(stock / "mlk.ko") / 1024,

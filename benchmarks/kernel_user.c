@@ -7,8 +7,11 @@
  *                         prints how many were read, lost, and torn, and the
  *                         longest time in ns from one look to the next
  *   eventfd COUNT         two processes wake each other that often; prints ns
+ *   poll COUNT            the same, and each sleeps in poll() as a loop would
+ *   clock COUNT           read the clock that often; prints ns
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,13 +139,16 @@ static int reader(const char *path, uint64_t last)
 	return 0;
 }
 
-static void turn(int mine, int other, long count, int first)
+static void turn(int mine, int other, long count, int first, int polls)
 {
+	struct pollfd waits = { .fd = mine, .events = POLLIN };
 	uint64_t one = 1;
 
 	if (first && write(other, &one, sizeof(one)) < 0)
 		exit(1);
 	while (count--) {
+		if (polls && poll(&waits, 1, -1) < 0)
+			exit(1);
 		if (read(mine, &one, sizeof(one)) < 0)
 			exit(1);
 		one = 1;
@@ -151,20 +157,30 @@ static void turn(int mine, int other, long count, int first)
 	}
 }
 
-static int ping(long count)
+static int ping(long count, int polls)
 {
 	int a = eventfd(0, 0), b = eventfd(0, 0);
 	int64_t start;
 	pid_t child = fork();
 
 	if (!child) {
-		turn(b, a, count, 0);
+		turn(b, a, count, 0, polls);
 		_exit(0);
 	}
 	start = now();
-	turn(a, b, count, 1);
+	turn(a, b, count, 1, polls);
 	printf("%lld\n", (long long)(now() - start));
 	waitpid(child, NULL, 0);
+	return 0;
+}
+
+static int clocks(long count)
+{
+	int64_t start = now();
+
+	while (count--)
+		now();
+	printf("%lld\n", (long long)(now() - start));
 	return 0;
 }
 
@@ -175,6 +191,10 @@ int main(int argc, char **argv)
 	if (argc == 4 && !strcmp(argv[1], "reader"))
 		return reader(argv[2], atol(argv[3]));
 	if (argc == 3 && !strcmp(argv[1], "eventfd"))
-		return ping(atol(argv[2]));
+		return ping(atol(argv[2]), 0);
+	if (argc == 3 && !strcmp(argv[1], "poll"))
+		return ping(atol(argv[2]), 1);
+	if (argc == 3 && !strcmp(argv[1], "clock"))
+		return clocks(atol(argv[2]));
 	return 9;
 }

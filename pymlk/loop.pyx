@@ -255,6 +255,7 @@ cdef class Loop(Source):
         cdef _Device stream
         cdef Snapshot snapshot
         snapshot.start_ns = now_ns()
+        snapshot.timed = True
         with nogil:
             attrs.snapshot()
         self.snapshot_time.add(now_ns() - snapshot.start_ns)

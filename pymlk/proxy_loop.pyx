@@ -42,6 +42,8 @@ cdef enum:
 cdef int64_t SECOND = 1000000000
 cdef int64_t NEVER = 0x7FFFFFFFFFFFFFFF
 cdef int64_t RESCAN_NS = 5 * SECOND
+# Looking at the clock between stages costs as much as a stage: not more often.
+cdef int64_t TIMED_NS = 1000000
 
 MODES = ("shadow", "learning", "collaboration", "recommendation")
 
@@ -154,12 +156,13 @@ cdef class _Link(Stream):
                     self.tutor.period(i, mean)
             self.batch_n[i], self.batch_sum[i] = 0, 0.0
 
-    cdef void answer(self, int64_t start) noexcept nogil:  # hot
+    cdef void answer(self, int64_t start, bint timed) noexcept nogil:  # hot
         """Decide on the newest sample, and tell the kernel."""
         cdef Snapshot s
         s.row, s.before = self.row, self.before
         s.valid = s.valid_before = self.all_valid
         s.seq, s.time_ns, s.start_ns = self.row_seq, self.row_ns, start
+        s.timed = timed
         s.seconds = 0.0
         if self.before_ns:
             s.seconds = <double>(self.row_ns - self.before_ns) * 1e-9
@@ -232,7 +235,8 @@ cdef class ProxyLoop(Source):
     decisions : int
         How many it made in all.
     latencies : tuple of Latency
-        Of the stages; ``snapshot`` is the reading of the dataset.
+        Of the stages, once in a millisecond at most; ``snapshot`` is the reading of
+        the dataset.
 
     Raises
     ------
@@ -252,6 +256,7 @@ cdef class ProxyLoop(Source):
     cdef int64_t _rescan_ns
     # why a model could not be had, by its name
     cdef dict _refusals
+    cdef int64_t _timed_ns
     cdef readonly uint64_t decisions
 
     def __init__(
@@ -395,8 +400,8 @@ cdef class ProxyLoop(Source):
         self._set_mode(link, self.mode)
 
     cdef _keep_deadline(self, _Link link, dict info):
-        # four chances to be heard in time; without a deadline to be seen alive
-        link.beat_interval_ns = (info["deadline_ms"] or 4000) * 250000
+        # two chances to be heard in time; without a deadline to be seen alive
+        link.beat_interval_ns = (info["deadline_ms"] or 4000) * 400000
 
     cdef _set_mode(self, _Link link, str mode):
         link.proxy.set_mode(mode)
@@ -415,14 +420,18 @@ cdef class ProxyLoop(Source):
     cdef bint turn(self, int64_t now) except -1:
         cdef _Link link
         cdef bint more, told = False
+        cdef bint timed = now - self._timed_ns >= TIMED_NS
+        if timed:
+            self._timed_ns = now
         self.due_ns = self._look_ns
         for link in self.streams:
             link.turned = False
             with nogil:
                 more = link.drain()
-                self.snapshot_time.add(now_ns() - now)
+                if timed:
+                    self.snapshot_time.add(now_ns() - now)
                 if link.waiting and now - link.decided_ns >= self.interval_ns:
-                    link.answer(now)
+                    link.answer(now, timed)
                     # in an emergency nothing is on trial
                     if link.trial is not None and not link.emergency:
                         link.trial.decided(link.sane and link.failed == 0, now)

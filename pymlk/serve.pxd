@@ -50,8 +50,9 @@ cdef class Source:
 
 cdef class Server:
     cdef int _epoll
+    cdef int64_t _checked_ns
     cdef readonly list sources
 
     cdef watch(self, int place, int fd)
-    cdef int _sleep(self, int64_t due) except? -2
-    cdef bint _is_interrupted(self) noexcept nogil
+    cdef int _sleep(self, int64_t left) except? -2
+    cdef bint _is_interrupted(self, int64_t now) noexcept nogil

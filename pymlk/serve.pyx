@@ -53,6 +53,7 @@ cdef extern from "<poll.h>" nogil:
 
 cdef enum:
     EVENTS = 64  # taken at a time
+    SIGNALS_NS = 10000000  # a signal waits for a busy loop at most so long
 
 # What `Server.run` returns besides a source's place.
 TIME_IS_UP = -1
@@ -381,10 +382,10 @@ cdef class Server:
         cdef int64_t now, due
         cdef Source source
         cdef Py_ssize_t i
-        if self._is_interrupted():
-            return INTERRUPTED
         while True:
             now = now_ns()
+            if self._is_interrupted(now):
+                return INTERRUPTED
             due = until
             for i in range(len(self.sources)):
                 source = self.sources[i]
@@ -395,19 +396,19 @@ cdef class Server:
                     if source.turn(now):
                         return i
                 due = min(due, source.due_ns)
-            if now_ns() >= until:
+            now = now_ns()
+            if now >= until:
                 return TIME_IS_UP
             for source in self.sources:
                 if source.recorder is not None:
                     source.recorder.tick()
-            if self._sleep(due) < 0:
+            if self._sleep(due - now) < 0:
                 return INTERRUPTED
 
-    cdef int _sleep(self, int64_t due) except? -2:
-        """Wait for events or until then; -1 if a signal came."""
+    cdef int _sleep(self, int64_t left) except? -2:
+        """Wait for events or so many nanoseconds; -1 if a signal came."""
         cdef epoll_event events[EVENTS]
         cdef sigset_t none
-        cdef int64_t left = due - now_ns()
         cdef int n, i
         # rounded up: waking too early would cost a turn that does nothing
         cdef int timeout = 0 if left <= 0 else <int>min(left // 1000000 + 1, 3600000)
@@ -420,15 +421,18 @@ cdef class Server:
             raise OSError(errno, os.strerror(errno))
         for i in range(n):
             (<Source>self.sources[events[i].data.u64]).ready = True
-        # epoll lets no signal in where it has no need to sleep
-        if (n or not timeout) and self._is_interrupted():
-            return -1
         return n
 
-    cdef bint _is_interrupted(self) noexcept nogil:
-        """Let signals in that are waiting; True if there was one."""
-        cdef timespec now
+    cdef bint _is_interrupted(self, int64_t now) noexcept nogil:
+        """Let signals in that are waiting, from time to time; True if there was one.
+
+        A sleep lets them in, too, but epoll does not sleep while there are events.
+        """
+        cdef timespec nothing
         cdef sigset_t none
-        now.tv_sec = now.tv_nsec = 0
+        if now - self._checked_ns < SIGNALS_NS:
+            return False
+        self._checked_ns = now
+        nothing.tv_sec = nothing.tv_nsec = 0
         sigemptyset(&none)
-        return ppoll(NULL, 0, &now, &none) < 0
+        return ppoll(NULL, 0, &nothing, &none) < 0

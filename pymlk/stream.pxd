@@ -24,6 +24,7 @@ cdef struct Snapshot:
     uint64_t seq
     int64_t time_ns  # CLOCK_MONOTONIC of the row
     int64_t start_ns  # when its decision began
+    bint timed  # its stages are, too
 
 
 cdef enum Told:
@@ -172,5 +173,8 @@ cdef class Stream:
     cdef void count(self) noexcept nogil
     cdef bint is_news(self) noexcept nogil
     cdef void _infer(self) noexcept nogil
+    cdef int64_t _passed(
+        self, const Snapshot *s, Latency stage, int64_t begin
+    ) noexcept nogil
     cdef bint _is_idle(self, const Snapshot *s) noexcept nogil
     cdef void _measure_objective(self, const Snapshot *s) noexcept nogil

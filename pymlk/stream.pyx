@@ -256,7 +256,7 @@ cdef class Stream:
         self, const Snapshot *s, int64_t current, bint knob_known
     ) noexcept nogil:  # hot
         """Fill what is known of the last decision from one snapshot."""
-        cdef int64_t begin = now_ns()
+        cdef int64_t begin = now_ns() if s.timed else s.start_ns
         cdef int64_t end
         cdef int state
         if self.takes_turns:
@@ -273,8 +273,7 @@ cdef class Stream:
             s.row, s.before, s.valid, s.valid_before, s.seconds, self._in
         )
         self._measure_objective(s)
-        end = now_ns()
-        self._features_time.add(end - begin)
+        end = self._passed(s, self._features_time, begin)
         if not knob_known or state == INVALID:
             self.verdict.reason = INVALID_INPUT
         elif self.guard.watch(current):
@@ -287,8 +286,8 @@ cdef class Stream:
             self._infer()
             begin = end
             end = now_ns()
-            self._inference_time.add(end - begin)
-            begin = end
+            if s.timed:
+                self._inference_time.add(end - begin)
             self.judged_ns, self.judged_latency_ns = end, end - s.start_ns
             self.guard.judge(
                 self.choice,
@@ -301,10 +300,22 @@ cdef class Stream:
             self.sane = self.verdict.reason != LATE
             if self.arm == DEFAULT:
                 self.guard.hold_out(&self.verdict)
+            end = self._passed(s, self._guard_time, end)
+        if not self.asked and not s.timed:
             end = now_ns()
-            self._guard_time.add(end - begin)
         self.wanted = self.verdict.target
         self.latency_ns = end - s.start_ns
+
+    cdef int64_t _passed(
+        self, const Snapshot *s, Latency stage, int64_t begin
+    ) noexcept nogil:  # hot
+        """The time after a stage; without a look at the clock the one before it."""
+        cdef int64_t end
+        if not s.timed:
+            return begin
+        end = now_ns()
+        stage.add(end - begin)
+        return end
 
     cdef bint wants_change(self) noexcept nogil:  # hot
         """Is the verdict another value than the knob's?"""

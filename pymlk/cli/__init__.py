@@ -36,6 +36,24 @@ exit codes:
 """
 
 
+def _columns() -> int:
+    """Of the terminal; 80 if there is none."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Knows its width: argparse would load archive libraries to find it out."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
 def _epilog(*examples: str) -> str:
     return "examples:\n" + "".join(f"  {line}\n" for line in examples)
 
@@ -51,7 +69,7 @@ def _command(
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
         epilog=_epilog(*examples),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
     )
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     parser.set_defaults(module=name)
@@ -365,7 +383,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Models that help the kernel decide: attributes in, a guarded "
         "recommendation out.",
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=f"pymlk {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
