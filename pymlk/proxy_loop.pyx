@@ -42,6 +42,10 @@ cdef enum:
 cdef int64_t SECOND = 1000000000
 cdef int64_t NEVER = 0x7FFFFFFFFFFFFFFF
 cdef int64_t RESCAN_NS = 5 * SECOND
+# Looked at models so often, or a little sooner with a turn that comes anyway: each
+# wake-up costs more than what is done in it.
+cdef int64_t LOOK_NS = 1250000000
+cdef int64_t SOONER_NS = 350000000
 # Looking at the clock between stages costs as much as a stage: not more often.
 cdef int64_t TIMED_NS = 1000000
 
@@ -400,8 +404,8 @@ cdef class ProxyLoop(Source):
         self._set_mode(link, self.mode)
 
     cdef _keep_deadline(self, _Link link, dict info):
-        # two chances to be heard in time; without a deadline to be seen alive
-        link.beat_interval_ns = (info["deadline_ms"] or 4000) * 400000
+        # half a deadline may be lost to whatever; without one it is to be seen alive
+        link.beat_interval_ns = (info["deadline_ms"] or 4000) * 500000
 
     cdef _set_mode(self, _Link link, str mode):
         link.proxy.set_mode(mode)
@@ -446,7 +450,7 @@ cdef class ProxyLoop(Source):
             if link.failed or link.is_news() or (link.turned and self.watching):
                 told = True
             self.due_ns = min(self.due_ns, link.due(self.interval_ns))
-        return told or now >= self._look_ns
+        return told or now >= self._look_ns - SOONER_NS
 
     def step(self):
         """Take one turn now, as a `Server` gives them: for tests and scripts.
@@ -482,7 +486,7 @@ cdef class ProxyLoop(Source):
         """
         cdef _Link link
         said = []
-        self._look_ns = now_ns() + SECOND
+        self._look_ns = now_ns() + LOOK_NS
         if self._look_ns > self._rescan_ns:
             self._rescan_ns = self._look_ns + RESCAN_NS
             self._find(said)
