@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from helpers.guest import insmod
 from helpers.mlk_abi import Proxy, client, numbers
 from kernel_guest import FOLDER, medians
