@@ -172,6 +172,7 @@ $(STAMPS)/tflite: $(STAMPS)/venv setup.cfg
 $(STAMPS)/tests: $(STAMPS)/venv $(STAMPS)/kconfig tests/requirements.txt
 	$(call say,pip    test requirements)
 	@scripts/bootstrap.sh need ip iproute2 strace strace losetup mount clang clang \
+		systemd-analyze systemd setpriv util-linux \
 		g++ g++ aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu \
 		arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf \
 		qemu-aarch64 "qemu-user libc6-dev-arm64-cross libc6-dev-armhf-cross" \
