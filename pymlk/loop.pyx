@@ -326,5 +326,8 @@ cdef class Loop(Source):
         self.closed = True
         self._view = None
         self.attrs.close()
-        said = self.adaptation.close() if self.adaptation is not None else []
-        return said + self._journal.restore() if self._journal is not None else []
+        # first the knobs: a disk may take its time
+        said = self._journal.restore() if self._journal is not None else []
+        if self.adaptation is not None:
+            said += self.adaptation.close()
+        return said

@@ -11,6 +11,8 @@ from pymlk.journal import Journal
 from pymlk.learnt import Store
 from pymlk.loop import Loop
 from pymlk.policy import load
+from pymlk.record import Recorder
+from pymlk.replay import Replay
 from pymlk.stream import Decision
 from pymlk.write import Layer, mlp
 
@@ -104,6 +106,20 @@ def test_a_wrong_model_is_corrected(fake_sys: FakeSys, tmp_path: Path) -> None:
     fresh = Learning(fake_sys, tmp_path / "learnt")
     assert bytes(fresh.loop.model.program) == shipped
     fresh.loop.close()
+
+
+def test_what_was_explored_and_learnt_is_replayed(
+    fake_sys: FakeSys, tmp_path: Path
+) -> None:
+    run = Learning(fake_sys, tmp_path / "learnt")
+    recorder = Recorder(str(tmp_path / "record"), run.plan, mode=run.loop.mode)
+    run.loop.record(recorder)
+    run.until_learnt(250)
+    assert run.loop.close() == []
+    recorder.close()
+    replayed = list(Replay(str(tmp_path / "record")))
+    assert [found.difference for found in replayed if found.difference] == []
+    assert len({found.decision.version for found in replayed}) > 2
 
 
 def test_drift_is_told(fake_sys: FakeSys, tmp_path: Path) -> None:

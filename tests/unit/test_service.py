@@ -147,6 +147,10 @@ def test_a_watchdog_is_not_fed_by_a_stopped_process(
     process.communicate()
 
 
+def test_the_units_are_there() -> None:
+    assert [unit.stem for unit in UNITS] == ["pymlk-proxy@", "pymlk@"]
+
+
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_units_are_right(tmp_path: Path, unit: Path) -> None:
     """As systemd sees them: no unknown word, and little exposure."""
