@@ -250,7 +250,6 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     p.add_argument(
         "--mode",
         choices=("learning", "collaboration", "recommendation", "always"),
-        default="recommendation",
         help="with --apply, how far the measured gain over the default may lead: to "
         "nothing, to half of the time, to all but a tenth of it (the default); "
         "`always` follows the model at once and measures nothing",

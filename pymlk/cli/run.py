@@ -13,7 +13,7 @@ from ..journal import Journal, restore_all
 from ..serve import INTERRUPTED as CAUGHT
 from ..serve import TIME_IS_UP, Server
 from ..service import Notifier
-from . import INTERRUPTED, OK, PARTLY, complain
+from . import INTERRUPTED, OK, PARTLY, USAGE, complain
 from .report import Report
 
 TYPE_CHECKING = False
@@ -57,7 +57,8 @@ def _record(plan: dict[str, Any], loop: Source, options: argparse.Namespace) -> 
 
 def _open(plan: dict[str, Any], options: argparse.Namespace) -> Source:
     """The loop; if it may write, with its journal, and with no other run's knobs."""
-    highest = options.mode if options.apply and options.mode != "always" else None
+    wanted = options.mode or "recommendation"
+    highest = wanted if options.apply and wanted != "always" else None
     if plan["proxy"] is not None:
         from ..proxy_loop import ProxyLoop
 
@@ -193,6 +194,9 @@ class _Run:
 
 def main(options: argparse.Namespace) -> int:
     """Run policies until told to stop."""
+    if options.mode and not options.apply:
+        complain(f"--mode {options.mode}: needs --apply; without it nothing is changed")
+        return USAGE
     plans = isolate.call(_load, options.policies)
     done, failed = restore_all(options.state_dir)
     run = _Run(options, plans)

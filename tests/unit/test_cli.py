@@ -85,6 +85,12 @@ def test_several_policies_in_one_process(fake_sys: FakeSys, tmp_path: Path) -> N
     assert summaries == ["other", "test"]
 
 
+def test_a_mode_without_leave_to_apply_is_refused(fake_sys: FakeSys) -> None:
+    done = pymlk(*run_args(fake_sys, "--mode", "always"))
+    assert done.returncode == 2
+    assert "--mode always: needs --apply" in done.stderr
+
+
 def test_policies_of_one_name_are_refused(fake_sys: FakeSys, tmp_path: Path) -> None:
     other = FakeSys(tmp_path / "other")
     args = run_args(fake_sys)
