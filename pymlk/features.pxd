@@ -25,6 +25,9 @@ cdef struct Feature:
     double std
     double average
     bint started
+    double peak_s
+    double peak
+    bint peaked
 
 
 cdef class Features:
@@ -47,3 +50,4 @@ cdef class Features:
         int8_t *out,
     ) noexcept nogil
     cdef _set(self, Py_ssize_t i, dict feature, dict fields)
+    cdef list _with_peak(self)

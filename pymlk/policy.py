@@ -40,6 +40,7 @@ class Feature(Struct, forbid_unknown_fields=True):
     over: str | None = None
     log2: bool = False
     ema: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
+    peak_s: Positive | None = None
     clip: tuple[float, float] | None = None
     mean: float = 0.0
     std: Positive = 1.0
@@ -48,13 +49,15 @@ class Feature(Struct, forbid_unknown_fields=True):
 class Knob(Struct, forbid_unknown_fields=True):
     """What a recommendation changes; the model's output i stands for values[i].
 
-    With a proxy, `path` is the name of the kernel model's knob.
+    With a proxy, `path` is the name of the kernel model's knob. `reach` lets a change
+    reach files that are open already; see `pymlk.openfiles`.
     """
 
     path: str
     values: Annotated[list[int], Meta(min_length=2, max_length=64)]
     default: int
     unit: str = ""
+    reach: Literal["open-files"] | None = None
 
 
 class Objective(Struct, forbid_unknown_fields=True):
@@ -303,6 +306,8 @@ class _Checker:
                     self.field(f"{key}.over", feature.over)
             elif feature.over is not None:
                 self.refuse(f"{key}.over", f"means nothing for a {feature.kind}")
+            if feature.peak_s is not None and not feature.log2:
+                self.refuse(f"{key}.peak_s", "needs log2 = true: it counts octaves")
             if feature.clip is not None and feature.clip[0] >= feature.clip[1]:
                 self.refuse(
                     f"{key}.clip", f"{list(feature.clip)} found, expected low < high"
@@ -316,6 +321,13 @@ class _Checker:
             self.refuse(
                 "knob.default",
                 f"{self.policy.knob.default} found, expected one of {values}",
+            )
+        path = self.policy.knob.path
+        if self.policy.knob.reach and not path.endswith("/queue/read_ahead_kb"):
+            self.refuse(
+                "knob.reach",
+                f"{path!r} found as knob.path, expected a block device's "
+                "queue/read_ahead_kb: that alone is copied into open files",
             )
 
     def model(self, program: Program) -> None:

@@ -121,7 +121,7 @@ class StreamState(Struct):
     row, valid, seq, time_ns, current
         Of its last decision.
     features : list of float or None
-        The averages.
+        Their averages, then the peaks of those that have one.
     guard : GuardState
         Its guard's memory.
     """
@@ -142,7 +142,7 @@ class StreamState(Struct):
     seq: Natural
     time_ns: Int64
     current: Int64
-    features: Annotated[list[float | None], Meta(max_length=64)]
+    features: Annotated[list[float | None], Meta(max_length=128)]
     guard: GuardState
 
 
