@@ -473,13 +473,24 @@ def _add_record(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     p = _command(
         commands,
         "export",
-        "write recorded decisions as a table",
+        "write recorded decisions or a dataset as a table, or a dataset from one",
         "pymlk export /var/log/pymlk/readahead -o decisions.csv",
         "pymlk export /var/log/pymlk/readahead -o decisions.parquet",
+        "pymlk export run.mlkd -o run.parquet",
+        "pymlk export run.parquet -o run.mlkd",
     )
-    p.add_argument("log", metavar="LOG", help="folder of a record, or one file of it")
     p.add_argument(
-        "-o", "--output", metavar="FILE", required=True, help=".csv or .parquet"
+        "log",
+        metavar="LOG",
+        help="folder of a record, or one file of it; a dataset (.mlkd), or what was "
+        "exported of one (.parquet)",
+    )
+    p.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        required=True,
+        help=".csv, .parquet; .mlkd from .parquet",
     )
 
 
