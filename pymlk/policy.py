@@ -108,7 +108,9 @@ class Train(Struct, forbid_unknown_fields=True):
     target: Literal["sweep", "label", "future"]
     family: Literal["mlp", "conv", "trees", "linear"] = "mlp"
     # networks
-    hidden: Annotated[list[Size], Meta(max_length=3)] = [16, 8]
+    hidden: Annotated[list[Size], Meta(max_length=3)] = msgspec.field(
+        default_factory=lambda: [16, 8]
+    )
     activation: Literal["relu", "tanh", "sigmoid"] = "relu"
     filters: Size = 8
     width: Size = 3
@@ -445,13 +447,16 @@ def _program(checker: _Checker, folder: str, name: str) -> bytes:
         raise PolicyError(f"{checker.path}: model.file: {path}: {error}") from error
 
 
-def load(name: str) -> dict[str, Any]:
+def load(name: str, *, model: bool = True) -> dict[str, Any]:
     """Load a policy and make its program.
 
     Parameters
     ----------
     name : str
         A path, a folder, or the name of a shipped policy.
+    model : bool
+        False: for whoever collects what a model is made from. Its file is not opened,
+        and the plan has no ``program``.
 
     Returns
     -------
@@ -486,5 +491,6 @@ def load(name: str) -> dict[str, Any]:
     plan["objective"] = policy.objective and policy.objective.maximise
     plan["features"] = plan.pop("feature")
     plan["file"] = path
-    plan["program"] = _program(checker, os.path.dirname(path), policy.model.file)
+    if model:
+        plan["program"] = _program(checker, os.path.dirname(path), policy.model.file)
     return plan

@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from ..errors import ModelError
 
 _NEEDED = (
-    "autograd",
     "jinja2",
     "matplotlib",
     "numpy",

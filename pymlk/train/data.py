@@ -387,6 +387,9 @@ class Examples:
         balanced.
     current : array of int64
         Place of the knob's value in force, -1 where it is not known.
+    now : array of int64
+        With ``target = "future"`` the class at the moment, -1 where it is not known;
+        else -1.
     cell, run, order : array of int64
         Place in `cells`, of the recording, of the replay's order.
     at : array of int64
@@ -414,6 +417,7 @@ class Examples:
     share: F
     weight: F
     current: I
+    now: I
     cell: I
     run: I
     order: I
@@ -481,7 +485,7 @@ def examples(recordings: Sequence[Recording], plan: Plan, seed: int = 0) -> Exam
         for back in range(history):
             seen[:back] = False
             seen[back:] &= ready[: len(ready) - back]
-        worth, known = target.of(steps)
+        worth, known, now = target.of(steps)
         asked = np.flatnonzero(seen & steps.asked & known)
         if len(asked):
             windows = asked[:, None] + np.arange(1 - history, 1)
@@ -490,6 +494,7 @@ def examples(recordings: Sequence[Recording], plan: Plan, seed: int = 0) -> Exam
                 (
                     steps.values[windows],
                     worth[asked],
+                    now[asked],
                     n * steps.recording,
                     n * steps.order,
                     steps.at[asked],
@@ -500,8 +505,7 @@ def examples(recordings: Sequence[Recording], plan: Plan, seed: int = 0) -> Exam
             "no row is left on which the loop would decide: fields could not be read, "
             "runs are shorter than the history, or guard.min_activity is too high"
         )
-    x, worth, run, order, at = (np.concatenate(p) for p in zip(*parts, strict=True))
-    return _complete(target, plan, x, worth, run, order, at)
+    return _complete(target, plan, *(np.concatenate(p) for p in zip(*parts, strict=True)))
 
 
 class _Target:
@@ -519,8 +523,8 @@ class _Target:
     def usable(self, recordings: Sequence[Recording]) -> list[Recording]:
         return list(recordings)
 
-    def of(self, steps: Steps) -> tuple[F, B]:
-        """Worth of each choice at each step, and where it is known."""
+    def of(self, steps: Steps) -> tuple[F, B, I]:
+        """Worth of each choice at each step, where it is known, and the class now."""
         raise NotImplementedError
 
     def best(self, worth: F) -> I:
@@ -541,11 +545,11 @@ class _Swept(_Target):
             r for r in recordings if r.cell in self._cells and r.run.knob in values
         ]
 
-    def of(self, steps: Steps) -> tuple[F, B]:
+    def of(self, steps: Steps) -> tuple[F, B, I]:
         recording = self.recordings[steps.recording]
         worth = np.log(self.sweep.relative[self._cells[recording.cell]])
         n = len(steps.at)
-        return np.tile(worth, (n, 1)), np.ones(n, bool)
+        return np.tile(worth, (n, 1)), np.ones(n, bool), np.full(n, -1)
 
     def best(self, worth: F) -> I:
         values = self.plan["knob"]["values"]
@@ -580,12 +584,11 @@ class _Labelled(_Target):
             )
         return left
 
-    def of(self, steps: Steps) -> tuple[F, B]:
+    def of(self, steps: Steps) -> tuple[F, B, I]:
         label = self.recordings[steps.recording].run.label or ""
         n = len(steps.at)
-        return np.tile(np.eye(self.choices)[self._class[label]], (n, 1)), np.ones(
-            n, bool
-        )
+        worth = np.tile(np.eye(self.choices)[self._class[label]], (n, 1))
+        return worth, np.ones(n, bool), np.full(n, -1)
 
 
 class _Future(_Target):
@@ -601,7 +604,7 @@ class _Future(_Target):
         self._feature = names.index(train["of"]) if train["of"] in names else -1
         return list(recordings)
 
-    def of(self, steps: Steps) -> tuple[F, B]:
+    def of(self, steps: Steps) -> tuple[F, B, I]:
         recording = self.recordings[steps.recording]
         if self._feature >= 0:
             series = steps.values[:, self._feature]
@@ -610,11 +613,16 @@ class _Future(_Target):
             series = recording.values[steps.at, place] / scale
             series = np.where(recording.valid[steps.at, place], series, np.nan)
         later = np.full(len(series), np.nan)
-        later[: len(series) - self.ahead] = series[self.ahead :]
+        later[: max(0, len(series) - self.ahead)] = series[self.ahead :]
         known = np.isfinite(later)
-        which = np.searchsorted(self.train["thresholds"], later, side="right")
-        which = np.minimum(which, self.choices - 1)
-        return np.eye(self.choices)[which], known
+        now = np.where(np.isfinite(series), self._classes(series), -1)
+        if not self.ahead:
+            now[:] = -1
+        return np.eye(self.choices)[self._classes(later)], known, now
+
+    def _classes(self, series: F) -> I:
+        found = np.searchsorted(self.train["thresholds"], series, side="right")
+        return np.minimum(found, self.choices - 1)
 
 
 _TARGETS: dict[str, type[_Target]] = {
@@ -625,7 +633,7 @@ _TARGETS: dict[str, type[_Target]] = {
 
 
 def _complete(
-    target: _Target, plan: Plan, x: F, worth: F, run: I, order: I, at: I
+    target: _Target, plan: Plan, x: F, worth: F, now: I, run: I, order: I, at: I
 ) -> Examples:
     values = plan["knob"]["values"]
     used = target.recordings
@@ -655,6 +663,7 @@ def _complete(
         share=each / runs_in_cell[cell] / len(cells),
         weight=weight / weight.mean(),
         current=knob_of[run],
+        now=now,
         cell=cell,
         run=run,
         order=order,

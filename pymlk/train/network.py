@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Small networks of dense layers and convolutions over the history, as floats."""
+"""Small networks of dense layers and convolutions over the history, as floats.
+
+Forward and backward are written out: networks of this size cost a library that
+differentiates any function several times what their products take.
+"""
 
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
-import autograd.numpy as ag
 import numpy as np
-from autograd import value_and_grad
 from numpy.typing import NDArray
 
 F = NDArray[np.float64]
@@ -18,14 +20,22 @@ B = NDArray[np.bool_]
 # the share of cross-entropy beside the worth: it keeps the gradient alive where the
 # output is sure; at first it leads alone
 CROSS_ENTROPY, WARM_UP = 0.1, 10
-BATCH, MOST_BATCHES = 256, 64  # 32 examples of few, 256 of many
+BATCH, MOST_BATCHES = 128, 64
 
-ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
-    "none": lambda y: y,
-    "relu": lambda y: ag.maximum(y, 0.0),
-    "tanh": ag.tanh,
+
+class _Function(NamedTuple):
+    """An activation, and its slope by what it gives."""
+
+    value: Callable[[F], F]
+    slope: Callable[[F], F]
+
+
+ACTIVATIONS = {
+    "none": _Function(lambda y: y, np.ones_like),
+    "relu": _Function(lambda y: np.maximum(y, 0.0), lambda x: (x > 0).astype(float)),
+    "tanh": _Function(np.tanh, lambda x: 1 - x * x),
     # of the half, so that no exponential overflows
-    "sigmoid": lambda y: 0.5 * (ag.tanh(0.5 * y) + 1.0),
+    "sigmoid": _Function(lambda y: 0.5 * (np.tanh(0.5 * y) + 1), lambda x: x * (1 - x)),
 }
 
 
@@ -98,62 +108,102 @@ class Network:
 
     def logits(self, rows: F) -> F:
         """Compute the last layer of each row; shape (rows, choices)."""
-        return np.asarray(forward(self, self.parameters, rows))
+        return forward(self, self.parameters, rows)[0]
 
     def probabilities(self, rows: F) -> F:
         """Compute the softmax of the logits."""
-        return np.asarray(softmax(self.logits(rows)))
+        return softmax(self.logits(rows))
 
 
 class Rounding(Protocol):
     """What `forward` does to numbers on the way, as quantising does."""
 
-    def weights(self, layer: int, values: Any) -> Any:
-        """Round a layer's weights."""
+    def weights(self, layer: int, values: F) -> F:
+        """Round a layer's weights; all of them pass gradients."""
 
-    def product(self, layer: int, values: Any) -> Any:
-        """Round what a layer gives before its activation."""
+    def product(self, layer: int, values: F) -> tuple[F, B]:
+        """Round what a layer gives before its activation; what passes gradients."""
 
-    def output(self, layer: int, values: Any) -> Any:
-        """Round what it gives behind it."""
+    def output(self, layer: int, values: F) -> tuple[F, B]:
+        """Round what it gives behind it; what passes gradients."""
+
+
+class _Trace(NamedTuple):
+    """What `backward` needs to know of a layer's way forward."""
+
+    weights: F
+    source: F
+    activated: F
+    product_passes: B | None
+    output_passes: B | None
 
 
 def forward(
-    net: Network, parameters: Sequence[Any], rows: Any, rounding: Rounding | None = None
-) -> Any:
-    """Compute the logits, in operations that can be differentiated."""
-    x = rows
+    net: Network, parameters: Sequence[F], rows: F, rounding: Rounding | None = None
+) -> tuple[F, list[_Trace]]:
+    """Compute the logits, and note what `backward` needs."""
+    x, traces = rows, []
     for i, layer in enumerate(net.layers):
         w, b = parameters[2 * i], parameters[2 * i + 1]
-        if rounding is not None:
+        activation = ACTIVATIONS[layer.activation].value
+        source = patches(x, layer) if layer.width else x
+        if rounding is None:
+            x = y = activation(source @ w.T + b)
+            traces.append(_Trace(w, source, y, None, None))
+        else:
             w = rounding.weights(i, w)
-        x = patches(x, layer, net.windows) if layer.width else x
-        y = ag.dot(x, ag.transpose(w)) + b
-        if rounding is not None:
-            y = rounding.product(i, y)
-        x = ACTIVATIONS[layer.activation](y)
-        if rounding is not None:
-            x = rounding.output(i, x)
+            product, first = rounding.product(i, source @ w.T + b)
+            y = activation(product)
+            x, second = rounding.output(i, y)
+            traces.append(_Trace(w, source, y, first, second))
+        x = x.reshape(len(rows), -1)
+    return x, traces
+
+
+def backward(net: Network, traces: Sequence[_Trace], grad: F) -> list[F]:
+    """Gradients of all parameters from that of the logits."""
+    found: list[F] = []
+    for layer, trace in zip(net.layers[::-1], traces[::-1], strict=True):
+        grad = grad.reshape(trace.activated.shape)
+        if trace.output_passes is not None:
+            grad = grad * trace.output_passes
+        grad = grad * ACTIVATIONS[layer.activation].slope(trace.activated)
+        if trace.product_passes is not None:
+            grad = grad * trace.product_passes
+        flat = grad.reshape(-1, grad.shape[-1])
+        source = trace.source.reshape(-1, trace.source.shape[-1])
+        found = [flat.T @ source, flat.sum(axis=0), *found]
+        grad = grad @ trace.weights
         if layer.width:
-            x = ag.reshape(x, (len(rows), -1))
-    return x
+            grad = _unpatched(grad, layer)
+    return found
 
 
-def patches(x: Any, layer: Layer, windows: int) -> Any:
+def patches(x: F, layer: Layer) -> F:
     """Lay out what a convolution's filter sees at each place.
 
-    Rows of shape (rows, places * channels) become (rows, places, width * channels).
+    Rows of shape (rows, windows * channels) become (rows, places, width * channels).
     """
     channels = layer.weights.shape[1] // layer.width
-    x = ag.reshape(x, (len(x), -1, channels))
+    x = x.reshape(len(x), -1, channels)
     places = x.shape[1] - layer.width + 1
-    return ag.concatenate([x[:, i : i + places] for i in range(layer.width)], axis=2)
+    return np.concatenate([x[:, i : i + places] for i in range(layer.width)], axis=2)
 
 
-def softmax(logits: Any) -> Any:
+def _unpatched(grad: F, layer: Layer) -> F:
+    """Add up what each number of a row was part of."""
+    channels = layer.weights.shape[1] // layer.width
+    rows, places, _ = grad.shape
+    out = np.zeros((rows, places + layer.width - 1, channels))
+    for i in range(layer.width):
+        out[:, i : i + places] += grad[:, :, i * channels : (i + 1) * channels]
+    return out.reshape(rows, -1)
+
+
+def softmax(logits: F) -> F:
     """Give exp(logits), scaled to a sum of 1 per row."""
-    e = ag.exp(logits - ag.max(logits, axis=1, keepdims=True))
-    return e / ag.sum(e, axis=1, keepdims=True)
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True))
 
 
 def start(
@@ -281,17 +331,21 @@ class Lesson:
         )
 
 
-def loss(p: Any, lesson: Lesson, share: float) -> Any:
-    """Mean loss of probabilities; `share` is that of cross-entropy."""
-    weight = lesson.weight / lesson.weight.sum()
-    if lesson.soft:
-        return -ag.sum(weight * ag.sum(lesson.worth * ag.log(p + 1e-9), axis=1))
-    chosen = np.eye(lesson.worth.shape[1])[lesson.label]
-    likely = ag.sum(ag.log(p + 1e-9) * chosen, axis=1)
+def loss(p: F, lesson: Lesson, share: float) -> tuple[float, F]:
+    """Mean loss of probabilities, and its gradient by the logits.
+
+    `share` is that of cross-entropy where the worth counts.
+    """
+    weight = (lesson.weight / lesson.weight.sum())[:, None]
+    wanted = lesson.worth if lesson.soft else np.eye(p.shape[1])[lesson.label]
+    likely = float((weight * wanted * np.log(p + 1e-12)).sum())
+    slope = weight * (p - wanted)
     if not lesson.by_worth:
-        return -ag.sum(weight * likely)
-    gain = ag.sum(p * lesson.worth, axis=1)
-    return -ag.sum(weight * (share * likely + (1 - share) * gain))
+        return -likely, slope
+    mean = (p * lesson.worth).sum(axis=1, keepdims=True)
+    gain = float((weight * mean).sum())
+    slope = share * slope - (1 - share) * weight * p * (lesson.worth - mean)
+    return -share * likely - (1 - share) * gain, slope
 
 
 def fit(
@@ -342,13 +396,6 @@ def fit(
     if not len(held.rows):
         held = taught
     parameters = [p.copy() for p in net.parameters]
-
-    def cost(at: list[Any], batch: Lesson, share: float) -> Any:
-        p = softmax(forward(net, at, batch.rows, rounding))
-        pull = sum(ag.sum(w * w) for w in at[::2])
-        return loss(p, batch, share) + 0.5 * decay * pull
-
-    gradient = value_and_grad(cost)
     # of what is there already, steps are a share
     sizes = [1.0 if rounding is None else float(np.std(p)) or 1.0 for p in parameters]
     adam = Adam(parameters, [rate * size for size in sizes])
@@ -361,11 +408,16 @@ def fit(
         slower = 1.0 if rounding is None else 1.0 - epoch / epochs
         batches = max(1, len(order) // min(BATCH, 32 + len(order) // 16))
         for batch in np.array_split(order, batches)[:MOST_BATCHES]:
-            _, gradients = gradient(parameters, taught.part(batch), share)
+            part = taught.part(batch)
+            logits, traces = forward(net, parameters, part.rows, rounding)
+            _, slope = loss(softmax(logits), part, share)
+            gradients = backward(net, traces, slope)
+            for weights, gradient in zip(parameters[::2], gradients[::2], strict=True):
+                gradient += decay * weights
             adam.step(parameters, gradients, slower)
-        p = softmax(forward(net, parameters, held.rows, rounding))
+        p = softmax(forward(net, parameters, held.rows, rounding)[0])
         # what is wanted, without the help
-        now = float(loss(p, held, 0.0))
+        now, _ = loss(p, held, 0.0)
         wait += 1
         if now < best:
             best, kept, wait = now, [q.copy() for q in parameters], 0

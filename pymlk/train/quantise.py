@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import autograd.numpy as ag
 import numpy as np
-from autograd.extend import defvjp, primitive
 from numpy.typing import NDArray
 
 from ..write import Op, Tensor, build
-from .network import F, Layer, Lesson, Network, fit, forward, softmax
+from .network import B, F, Layer, Lesson, Network, fit, forward
 
 INT8, INT16 = (-128, 127), (-32768, 32767)
 # of 8 bits a logistic function beyond these is 0 or 1, a tanh -1 or 1
@@ -222,15 +220,15 @@ class _Watch:
     def __init__(self) -> None:
         self.seen: list[tuple[float, float]] = []
 
-    def weights(self, _layer: int, values: Any) -> Any:
+    def weights(self, _layer: int, values: F) -> F:
         return values
 
-    def product(self, _layer: int, values: Any) -> Any:
+    def product(self, _layer: int, values: F) -> tuple[F, B]:
         self.seen.append((float(values.min()), float(values.max())))
-        return values
+        return values, np.ones(values.shape, bool)
 
-    def output(self, _layer: int, values: Any) -> Any:
-        return values
+    def output(self, _layer: int, values: F) -> tuple[F, B]:
+        return values, np.ones(values.shape, bool)
 
 
 def _measure(net: Network, rows: F, options: Options) -> list[_Range]:
@@ -272,41 +270,31 @@ def _weight_scales(weights: F, per_channel: bool) -> F:
     return np.asarray(np.maximum(largest, largest.max() * 1e-3 + 1e-9) / 127)
 
 
-@primitive
-def _through(values: Any, scale: Any, zero: Any, low: int, high: int) -> Any:
-    """Round and saturate; what is within the limits passes gradients."""
-    return (np.clip(np.rint(values / scale) + zero, low, high) - zero) * scale
-
-
-def _gradient(_out: Any, values: Any, scale: Any, zero: Any, low: int, high: int) -> Any:
-    inside = (values >= (low - zero) * scale) & (values <= (high - zero) * scale)
-    return lambda g: g * inside
-
-
-defvjp(_through, _gradient, argnums=(0,))
-
-
 class Straight:
     """Rounds as the quantised network does, and lets gradients pass."""
 
     def __init__(self, ranges: Sequence[_Range], options: Options) -> None:
         self._ranges, self._per_channel = ranges, options.per_channel
 
-    def weights(self, _layer: int, values: Any) -> Any:
+    def weights(self, _layer: int, values: F) -> F:
         """Round weights to 8 bits, at scales of their own."""
-        plain = np.asarray(getattr(values, "_value", values))
-        scales = _weight_scales(plain, self._per_channel)
-        return _through(values, scales[:, None], 0, -127, 127)
+        scales = _weight_scales(values, self._per_channel)[:, None]
+        return np.asarray(np.rint(values / scales) * scales)
 
-    def product(self, layer: int, values: Any) -> Any:
+    def product(self, layer: int, values: F) -> tuple[F, B]:
         """Round what a layer gives before its activation."""
-        s = self._ranges[layer].product
-        return _through(values, s.scale, s.zero, *s.limits)
+        return _through(values, self._ranges[layer].product)
 
-    def output(self, layer: int, values: Any) -> Any:
+    def output(self, layer: int, values: F) -> tuple[F, B]:
         """Round what it gives behind it."""
-        s = self._ranges[layer].output
-        return _through(values, s.scale, s.zero, *s.limits)
+        return _through(values, self._ranges[layer].output)
+
+
+def _through(values: F, s: Scale) -> tuple[F, B]:
+    """Rounded and saturated values, and which were within the limits."""
+    steps = np.rint(values / s.scale) + s.zero
+    kept = np.clip(steps, *s.limits)
+    return (kept - s.zero) * s.scale, steps == kept
 
 
 class Graph:

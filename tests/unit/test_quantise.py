@@ -10,7 +10,6 @@ from helpers.reference import Reference, assert_same, need_data
 from pymlk import Model
 
 np = need_module("numpy")
-need_module("autograd")
 
 from pymlk.train.network import Layer, Network, start  # noqa: E402
 from pymlk.train.quantise import INT8, INT16, Options, Scale, quantise  # noqa: E402
