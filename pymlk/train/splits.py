@@ -139,14 +139,11 @@ class Splits:
                 mine = learn & (data.run == run)
                 held |= mine & (data.at >= np.quantile(data.at[mine], 0.8))
             return held
-        units = np.unique(self.unit[learn])
-        if len(units) < FEW:
-            units, unit = np.unique(data.run[learn]), data.run
-        else:
-            unit = self.unit
+        # runs and not whole cells: without a fifth of the cells much is not learnt
+        runs = np.unique(data.run[learn])
         rng = np.random.default_rng(seed)
-        chosen = rng.choice(units, max(1, len(units) // 5), replace=False)
-        return np.asarray(learn & np.isin(unit, chosen))
+        chosen = rng.choice(runs, max(1, len(runs) // 5), replace=False)
+        return np.asarray(learn & np.isin(data.run, chosen))
 
     def blocks(self) -> I:
         """What is drawn as a whole where chance is weighed: cells, runs or pieces."""
@@ -170,7 +167,7 @@ class Leak:
     kind : str
         ``twice``, ``overlap``, ``disguise``, ``knob`` or ``twins``.
     text : str
-        What was found, and what to do.
+        What was found, and what to do about it.
     fatal : bool
         Training on it makes no sense.
     feature : str
