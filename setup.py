@@ -58,13 +58,32 @@ PARTS = {
             "pymlk.serve",
             "pymlk.service",
             "pymlk.stream",
+            "pymlk.toml",
             "pymlk.trial",
         ],
         ["msgspec"],
     ),
+    "PYMLK_COLLECT": (
+        [],
+        [
+            "pymlk.cli.collect",
+            "pymlk.collect",
+            "pymlk.dataset",
+            "pymlk.jobs",
+            "pymlk.rows",
+            "pymlk.sampler",
+        ],
+        [],
+    ),
     "PYMLK_REPLAY": (
         [],
-        ["pymlk.records", "pymlk.replay", "pymlk.cli.replay", "pymlk.cli.export"],
+        [
+            "pymlk.cli.export",
+            "pymlk.cli.replay",
+            "pymlk.convert",
+            "pymlk.records",
+            "pymlk.replay",
+        ],
         [],
     ),
     "PYMLK_LEARN": (

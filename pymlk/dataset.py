@@ -729,6 +729,30 @@ class Writer:
         self._add(ROWS, payload)
         self._counts[number] += count
 
+    def count(self, run: int) -> int:
+        """How many rows an open run has.
+
+        Parameters
+        ----------
+        run : int
+            What `begin` gave.
+
+        Returns
+        -------
+        int
+            Rows.
+
+        Raises
+        ------
+        KeyError
+            If it is not open.
+
+        Thread safety
+        -------------
+        None.
+        """
+        return self._counts[run]
+
     def end(
         self,
         run: int,
