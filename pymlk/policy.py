@@ -23,6 +23,7 @@ Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 NotNegative = Annotated[float, Meta(ge=0.0)]
+MOST_INPUTS = 1024
 Size = Annotated[int, Meta(ge=1, le=1024)]
 
 
@@ -306,6 +307,13 @@ class _Checker:
 
     def features(self) -> None:
         names = set()
+        rows, width = self.policy.model.history, len(self.policy.feature)
+        if rows * width > MOST_INPUTS:
+            self.refuse(
+                "model.history",
+                f"{rows} rows of {width} features found, at most {MOST_INPUTS} inputs "
+                "expected",
+            )
         for i, feature in enumerate(self.policy.feature):
             key = f"feature[{i}]"
             if feature.name in names:
