@@ -76,6 +76,8 @@ def print_figures(metrics: dict[str, Any]) -> None:
     key = "score" if sweep else "balanced_accuracy"
     print(f"  {'':18} {head:>8} {'right':>7} {'f1':>6}   int8 against it, 95 % interval")
     for name in ("model", "float"):
+        if name not in metrics:
+            continue
         row = metrics[name]
         title = "model, int8" if name == "model" else "model, float"
         print(f"  {title:18} {row[key]:8.3f} {row['right']:7.1%} {row['f1']:6.3f}")
@@ -88,6 +90,25 @@ def print_figures(metrics: dict[str, Any]) -> None:
         print(f"  {name:18} {figures}   {text}")
 
 
+def print_loop(metrics: dict[str, Any]) -> None:
+    """Say what becomes of each start value under the guard.
+
+    Parameters
+    ----------
+    metrics : dict
+        With ``closed_loop``.
+
+    Thread safety
+    -------------
+    As of `print`.
+    """
+    for start, row in metrics["closed_loop"].items():
+        print(
+            f"  in a loop from {start:>9}: score {row['score']:.3f}, right "
+            f"{row['right']:.1%}, {row['changes_per_minute']:.1f} changes a minute"
+        )
+
+
 def _print(metrics: dict[str, Any]) -> None:
     print(
         f"policy {metrics['policy']}, target {metrics['target']}, family "
@@ -96,11 +117,7 @@ def _print(metrics: dict[str, Any]) -> None:
         f"{metrics['split']}"
     )
     print_figures(metrics)
-    for start, row in metrics["closed_loop"].items():
-        print(
-            f"  in a loop from {start:>9}: score {row['score']:.3f}, right "
-            f"{row['right']:.1%}, {row['changes_per_minute']:.1f} changes a minute"
-        )
+    print_loop(metrics)
     cost, tflite = metrics["cost"], metrics["tflite"]
     print(
         f"  model {cost['file_bytes']} bytes, {cost['macs']} MACs, p50 "

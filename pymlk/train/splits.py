@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import recall_score
 from sklearn.tree import DecisionTreeClassifier
 
 from ..errors import TrainError
@@ -297,7 +297,13 @@ def _told(
         tree.fit(x[fold.learn, None], label[fold.learn], weight[fold.learn])
         right.append(tree.predict(x[fold.judge, None]))
         total.append(label[fold.judge])
-    return float(balanced_accuracy_score(np.concatenate(total), np.concatenate(right)))
+    return _recall(np.concatenate(total), np.concatenate(right))
+
+
+def _recall(label: I, chosen: I) -> float:
+    """Balanced accuracy, whatever labels the choices have."""
+    known = np.unique(label)
+    return float(recall_score(label, chosen, labels=known, average="macro"))
 
 
 def _disguised(data: Examples, splits: Splits, names: Sequence[str]) -> list[Leak]:
@@ -323,7 +329,7 @@ def _by_knob(data: Examples) -> list[Leak]:
     table: Any = np.zeros((current.max() + 1, label.max() + 1))
     np.add.at(table, (current, label), data.share[known])
     right = table.argmax(axis=1)[current]
-    share = float(balanced_accuracy_score(label, right))
+    share = _recall(label, right)
     if share < DISGUISE:
         return []
     text = (
