@@ -10,7 +10,7 @@ import os
 from ..policy import load
 from ..train import need_extra
 from . import OK, PARTLY, complain
-from .train import print_figures, print_loop, show_progress
+from .train import finish, print_figures, print_loop, show_progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def main(options: argparse.Namespace) -> int:
     from ..train.evaluate import evaluate
     from ..train.report import render
 
+    finish(options.policy)
     found = evaluate(
         load(options.policy),
         options.data,

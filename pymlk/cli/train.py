@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 
-from ..policy import load
+from ..policy import find_policy, load
 from ..train import need_extra
 from . import OK, PARTLY, complain
 
@@ -47,6 +47,25 @@ def show_progress(what: str, total: int) -> Callable[[], None]:
             bar.close()
 
     return step
+
+
+def finish(policy: str) -> None:
+    """Finish what a training that was interrupted had begun to write.
+
+    Parameters
+    ----------
+    policy : str
+        As the user gave it.
+
+    Thread safety
+    -------------
+    None.
+    """
+    from ..train import output
+
+    path = find_policy(policy)
+    if output.finish(path):
+        complain(f"{path}: finished a replacement that was interrupted")
 
 
 def _changed(options: argparse.Namespace) -> dict[str, Any]:
@@ -136,10 +155,8 @@ def main(options: argparse.Namespace) -> int:
     from ..train import output
     from ..train.run import Wishes, run
 
+    finish(options.policy)
     plan = load(options.policy, model=False)
-    if output.finish(plan["file"]):
-        complain(f"{plan['file']}: finished a replacement that was interrupted")
-        plan = load(options.policy, model=False)
     storage = os.path.join(os.path.dirname(plan["file"]) or ".", "search.journal")
     wishes = Wishes(
         options.seed,

@@ -122,7 +122,10 @@ def _calibration(figure: Figure, found: dict[str, Any]) -> None:
 def _confusion(figure: Figure, found: dict[str, Any]) -> None:
     table, values = found["confusion"], list(map(str, found["values"]))
     axes = figure.add_subplot()
-    axes.imshow(table, cmap="Blues", vmin=0, alpha=0.6)
+    # an image would be a picture in the picture
+    edges = [i - 0.5 for i in range(len(values) + 1)]
+    axes.pcolormesh(edges, edges, table, cmap="Blues", vmin=0, alpha=0.6)
+    axes.invert_yaxis()
     for i, row in enumerate(table):
         for j, share in enumerate(row):
             axes.text(j, i, f"{share:.0%}", ha="center", va="center")
