@@ -6,7 +6,7 @@
 #    source ~/.local/share/bash_completion/pymlk
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_pymlk_subparsers=(attrs inspect compile bench run restore learn collect replay export proxy completion)
+_shtab_pymlk_subparsers=(attrs inspect compile bench run restore learn new check collect replay export proxy completion)
 
 _shtab_pymlk_attrs_option_strings=(-h --help --json --find --watch --count --root)
 _shtab_pymlk_inspect_option_strings=(-h --help --json --profile --rounds --budget-ns --speed)
@@ -15,6 +15,8 @@ _shtab_pymlk_bench_option_strings=(-h --help --json --rounds)
 _shtab_pymlk_run_option_strings=(-h --help --json --apply --mode --quiet --seconds --decisions --record --record-size --root --state-dir --learnt-dir)
 _shtab_pymlk_restore_option_strings=(-h --help --json --state-dir)
 _shtab_pymlk_learn_option_strings=(-h --help --json --show --reset --learnt-dir)
+_shtab_pymlk_new_option_strings=(-h --help --json --field --counter --gauge --knob --values --default --unit --objective --devices --skip --proxy --interval-ms --history --target --family --of --horizon --thresholds --root)
+_shtab_pymlk_check_option_strings=(-h --help --json --seconds --root --state-dir)
 _shtab_pymlk_collect_option_strings=(-h --help --json -o --output --append --info --jobs --dry-run --device --rate --seconds --settle --label --workload --group --tag --seed --sweep --values --seeds --score --score-json --root --state-dir)
 _shtab_pymlk_replay_option_strings=(-h --help --json --why)
 _shtab_pymlk_export_option_strings=(-h --help --json -o --output)
@@ -36,6 +38,11 @@ _shtab_pymlk_run___state_dir_COMPGEN=_shtab_compgen_dirs
 _shtab_pymlk_run___learnt_dir_COMPGEN=_shtab_compgen_dirs
 _shtab_pymlk_restore___state_dir_COMPGEN=_shtab_compgen_dirs
 _shtab_pymlk_learn___learnt_dir_COMPGEN=_shtab_compgen_dirs
+_shtab_pymlk_new_pos_0_COMPGEN=_shtab_compgen_dirs
+_shtab_pymlk_new___root_COMPGEN=_shtab_compgen_dirs
+_shtab_pymlk_check_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_pymlk_check___root_COMPGEN=_shtab_compgen_dirs
+_shtab_pymlk_check___state_dir_COMPGEN=_shtab_compgen_dirs
 _shtab_pymlk_collect_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_pymlk_collect__o_COMPGEN=_shtab_compgen_files
 _shtab_pymlk_collect___output_COMPGEN=_shtab_compgen_files
@@ -50,9 +57,11 @@ _shtab_pymlk_export___output_COMPGEN=_shtab_compgen_files
 _shtab_pymlk_proxy___root_COMPGEN=_shtab_compgen_dirs
 
 _shtab_pymlk_run___mode_choices=(learning collaboration recommendation always)
+_shtab_pymlk_new___target_choices=(sweep label future)
+_shtab_pymlk_new___family_choices=(mlp conv trees linear)
 _shtab_pymlk_proxy___control_choices=(init start run stop sample discard)
 _shtab_pymlk_proxy___mode_choices=(emergency learning collaboration recommendation)
-_shtab_pymlk_pos_0_choices=(attrs inspect compile bench run restore learn collect replay export proxy completion)
+_shtab_pymlk_pos_0_choices=(attrs inspect compile bench run restore learn new check collect replay export proxy completion)
 
 _shtab_pymlk_attrs_pos_0_nargs='*'
 _shtab_pymlk_attrs__h_nargs=0
@@ -84,6 +93,12 @@ _shtab_pymlk_learn__h_nargs=0
 _shtab_pymlk_learn___help_nargs=0
 _shtab_pymlk_learn___json_nargs=0
 _shtab_pymlk_learn___show_nargs='?'
+_shtab_pymlk_new__h_nargs=0
+_shtab_pymlk_new___help_nargs=0
+_shtab_pymlk_new___json_nargs=0
+_shtab_pymlk_check__h_nargs=0
+_shtab_pymlk_check___help_nargs=0
+_shtab_pymlk_check___json_nargs=0
 _shtab_pymlk_collect__h_nargs=0
 _shtab_pymlk_collect___help_nargs=0
 _shtab_pymlk_collect___json_nargs=0
