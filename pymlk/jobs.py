@@ -18,7 +18,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from .errors import PolicyError
-from .toml import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -248,6 +247,8 @@ class _Jobs:
     """A jobs file, checked, and its cells."""
 
     def __init__(self, path: str, knob: dict[str, Any]) -> None:
+        from .toml import read_toml
+
         self.path = path
         self.jobs = read_toml(path, Jobs)
         self._knob = knob

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -273,6 +272,8 @@ def _default_rate(plan: dict[str, Any]) -> float:
 
 def _best(path: str) -> list[dict[str, Any]]:
     """What each value was worth for each workload: medians over the seeds."""
+    from statistics import median
+
     scores: dict[tuple[str, str, str], dict[int, list[float]]] = {}
     with Dataset(path) as dataset:
         for run in dataset.runs:
@@ -281,7 +282,7 @@ def _best(path: str) -> list[dict[str, Any]]:
                 scores.setdefault(key, {}).setdefault(run.knob, []).append(run.score)
     found = []
     for (workload, group, device), values in sorted(scores.items()):
-        medians = {v: statistics.median(s) for v, s in sorted(values.items())}
+        medians = {v: median(s) for v, s in sorted(values.items())}
         best = max(medians, key=lambda value: medians[value])
         found.append(
             {"workload": workload, "group": group, "device": device, "best": best}
