@@ -3,8 +3,8 @@
 
 Attributes: the readahead policy's six fields of one disk at 1 kHz, processor time of
 the sampler's thread, beside the same thread that reads and keeps nothing (the limit: a
-timer's wake-up and a read behind it, with cold caches), and beside open().read() and CSV
-in Python. A ring: sixteen features at 10 kHz.
+timer's wake-up and a read behind it, with cold caches), and beside open().read() and
+CSV in Python. A ring: sixteen features at 10 kHz.
 """
 
 import csv
@@ -35,9 +35,7 @@ BARS: Bars = {
 SECONDS = 0.5
 
 
-def thread_ns(
-    sampler: Sampler, feed: Callable[[], None], settle: float = 0.0
-) -> float:
+def thread_ns(sampler: Sampler, feed: Callable[[], None], settle: float = 0.0) -> float:
     """Processor time of a sampler's thread while something is fed."""
     used: list[float] = []
 

@@ -114,10 +114,6 @@ class Cell(Struct, kw_only=True):
     score: str | None = None
     score_json: str | None = None
 
-    def key(self) -> tuple[Any, ...]:
-        """What makes it another cell."""
-        return (self.workload, self.group, self.label, self.value, self.seed)
-
 
 def words(command: Command | None) -> list[str]:
     """A command's words.

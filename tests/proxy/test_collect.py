@@ -41,7 +41,9 @@ def test_each_sample_is_a_row(kernel: Kernel, running: Proxy, tmp_path: Path) ->
     with Dataset(str(tmp_path / "x.mlkd")) as dataset:
         (found,) = dataset.runs
         rows = [x for _, v, _ in dataset.blocks(found) for x in memoryview(v).cast("q")]
-        times = [x for t, _, _ in dataset.blocks(found) for x in memoryview(t).cast("q")]
+        times = [
+            x for t, _, _ in dataset.blocks(found) for x in memoryview(t).cast("q")
+        ]
     assert found.device == "guest/guest0"
     assert len(rows) >= len(sent) - 20 > 0
     assert rows == sent[: len(rows)]
