@@ -6,7 +6,7 @@
 #    source ~/.local/share/bash_completion/pymlk
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_pymlk_subparsers=(attrs inspect compile bench run restore learn new check collect replay export proxy completion)
+_shtab_pymlk_subparsers=(attrs inspect compile bench run restore learn new check collect train eval replay export proxy completion)
 
 _shtab_pymlk_attrs_option_strings=(-h --help --json --find --watch --count --root)
 _shtab_pymlk_inspect_option_strings=(-h --help --json --profile --rounds --budget-ns --speed)
@@ -18,6 +18,8 @@ _shtab_pymlk_learn_option_strings=(-h --help --json --show --reset --learnt-dir)
 _shtab_pymlk_new_option_strings=(-h --help --json --field --counter --gauge --knob --values --default --unit --objective --devices --skip --proxy --interval-ms --history --target --family --of --horizon --thresholds --root)
 _shtab_pymlk_check_option_strings=(-h --help --json --seconds --root --state-dir)
 _shtab_pymlk_collect_option_strings=(-h --help --json -o --output --append --info --jobs --dry-run --device --rate --seconds --settle --label --workload --group --tag --seed --sweep --values --seeds --score --score-json --root --state-dir)
+_shtab_pymlk_train_option_strings=(-h --help --json --seed --family --hidden --epochs --search --allow-leak --no-write --force)
+_shtab_pymlk_eval_option_strings=(-h --help --json --report --folds --seed --target-ns)
 _shtab_pymlk_replay_option_strings=(-h --help --json --why)
 _shtab_pymlk_export_option_strings=(-h --help --json -o --output)
 _shtab_pymlk_proxy_option_strings=(-h --help --json --control --mode --watch --count --seconds --root)
@@ -50,6 +52,9 @@ _shtab_pymlk_collect___info_COMPGEN=_shtab_compgen_files
 _shtab_pymlk_collect___jobs_COMPGEN=_shtab_compgen_files
 _shtab_pymlk_collect___root_COMPGEN=_shtab_compgen_dirs
 _shtab_pymlk_collect___state_dir_COMPGEN=_shtab_compgen_dirs
+_shtab_pymlk_train_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_pymlk_eval_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_pymlk_eval___report_COMPGEN=_shtab_compgen_files
 _shtab_pymlk_replay_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_pymlk_export_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_pymlk_export__o_COMPGEN=_shtab_compgen_files
@@ -59,9 +64,10 @@ _shtab_pymlk_proxy___root_COMPGEN=_shtab_compgen_dirs
 _shtab_pymlk_run___mode_choices=(learning collaboration recommendation always)
 _shtab_pymlk_new___target_choices=(sweep label future)
 _shtab_pymlk_new___family_choices=(mlp conv trees linear)
+_shtab_pymlk_train___family_choices=(mlp conv trees linear)
 _shtab_pymlk_proxy___control_choices=(init start run stop sample discard)
 _shtab_pymlk_proxy___mode_choices=(emergency learning collaboration recommendation)
-_shtab_pymlk_pos_0_choices=(attrs inspect compile bench run restore learn new check collect replay export proxy completion)
+_shtab_pymlk_pos_0_choices=(attrs inspect compile bench run restore learn new check collect train eval replay export proxy completion)
 
 _shtab_pymlk_attrs_pos_0_nargs='*'
 _shtab_pymlk_attrs__h_nargs=0
@@ -105,6 +111,17 @@ _shtab_pymlk_collect___json_nargs=0
 _shtab_pymlk_collect___append_nargs=0
 _shtab_pymlk_collect___dry_run_nargs=0
 _shtab_pymlk_collect___sweep_nargs=0
+_shtab_pymlk_train_pos_1_nargs=+
+_shtab_pymlk_train__h_nargs=0
+_shtab_pymlk_train___help_nargs=0
+_shtab_pymlk_train___json_nargs=0
+_shtab_pymlk_train___no_write_nargs=0
+_shtab_pymlk_train___force_nargs=0
+_shtab_pymlk_eval_pos_1_nargs=+
+_shtab_pymlk_eval__h_nargs=0
+_shtab_pymlk_eval___help_nargs=0
+_shtab_pymlk_eval___json_nargs=0
+_shtab_pymlk_eval___folds_nargs=0
 _shtab_pymlk_replay__h_nargs=0
 _shtab_pymlk_replay___help_nargs=0
 _shtab_pymlk_replay___json_nargs=0
