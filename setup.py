@@ -67,12 +67,16 @@ PARTS = {
     "PYMLK_COLLECT": (
         [],
         [
+            "pymlk.check",
+            "pymlk.cli.check",
             "pymlk.cli.collect",
+            "pymlk.cli.new",
             "pymlk.collect",
             "pymlk.dataset",
             "pymlk.jobs",
             "pymlk.rows",
             "pymlk.sampler",
+            "pymlk.scaffold",
         ],
         [],
     ),

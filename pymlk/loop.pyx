@@ -168,12 +168,19 @@ cdef class Loop(Source):
 
         fields = {key: place(spec) for key, spec in plan["fields"].items()}
         quant = self.model.input_quant
-        features = Features(plan["features"], fields, quant.scale, quant.zero_point)
+        features = Features(
+            plan["features"],
+            fields,
+            quant.scale,
+            quant.zero_point,
+            plan["model"]["history"],
+        )
         if known is None:
             guard = _Guard.of_policy(plan, self._apply)
         else:
             guard = known.guard
             features.set_state(known.features.get_state())
+            features.set_history(known.features.get_history())
         cdef _Device stream = _Device(
             name, features, guard, self.model, self.latencies
         )

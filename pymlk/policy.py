@@ -23,6 +23,9 @@ Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 NotNegative = Annotated[float, Meta(ge=0.0)]
+MOST_INPUTS = 1024
+# Beside a policy whose files `pymlk train` is replacing.
+STAGE = ".pymlk-train"
 Size = Annotated[int, Meta(ge=1, le=1024)]
 
 
@@ -135,6 +138,8 @@ class Train(Struct, forbid_unknown_fields=True):
     folds: Annotated[int, Meta(ge=2, le=20)] = 5
     # target = "sweep": what a change must gain, for each place, in log score
     change_cost: NotNegative = 0.01
+    # ... and how often it learns again with what the loop met when the model decided
+    rounds: Annotated[int, Meta(ge=0, le=100)] = 0
     # target = "label": those of the knob's values; without them labels are values
     classes: list[str] = []
     # target = "future": what, when, and where one class ends and the next begins
@@ -309,6 +314,13 @@ class _Checker:
 
     def features(self) -> None:
         names = set()
+        rows, width = self.policy.model.history, len(self.policy.feature)
+        if rows * width > MOST_INPUTS:
+            self.refuse(
+                "model.history",
+                f"{rows} rows of {width} features found, at most {MOST_INPUTS} inputs "
+                "expected",
+            )
         for i, feature in enumerate(self.policy.feature):
             key = f"feature[{i}]"
             if feature.name in names:
@@ -361,6 +373,8 @@ class _Checker:
                 f"{train.width} found, expected at most model.history, "
                 f"{policy.model.history}",
             )
+        if train.rounds and (train.target != "sweep" or self.policy.model.history > 1):
+            self.refuse("train.rounds", 'needs target = "sweep" and a history of 1')
         if train.weight_bits > train.bits:
             self.refuse("train.weight_bits", "16 found, but train.bits is 8")
         if train.target == "future":
@@ -416,6 +430,12 @@ class _Checker:
 
 def _program(checker: _Checker, folder: str, name: str) -> bytes:
     path = os.path.join(folder, name)
+    if os.path.isdir(os.path.join(folder, STAGE)):
+        checker.refuse(
+            "model.file",
+            f"a replacement by `pymlk train` was interrupted ({STAGE} beside the "
+            "policy): `pymlk train` or `pymlk eval` finishes it",
+        )
     try:
         with open(path, "rb") as file:
             data = file.read()

@@ -104,6 +104,15 @@ def _speed(text: str) -> tuple[int, ...]:
     return values
 
 
+def _sizes(text: str) -> list[int]:
+    values = [int(value) for value in text.split(",")] if text else []
+    if len(values) > 3 or not all(1 <= value <= 1024 for value in values):
+        raise argparse.ArgumentTypeError(
+            f"{text} found, at most three sizes from 1 to 1024 expected, such as 16,8"
+        )
+    return values
+
+
 def _root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root", default="/", metavar="DIR", help="prefix of all attribute paths"
@@ -131,6 +140,10 @@ def _rate(text: str) -> float:
     if not 0 < value <= 1000:
         raise argparse.ArgumentTypeError(f"{text} found, above 0 to 1000 expected")
     return value
+
+
+def _reals(text: str) -> list[float]:
+    return [float(word) for word in text.split(",")]
 
 
 def _values(text: str) -> list[int]:
@@ -325,6 +338,107 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     _learnt_dir(p)
 
 
+def _add_new(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _command(
+        commands,
+        "new",
+        "write the first form of a policy",
+        "pymlk new my-disks",
+        "pymlk new my-disks --knob '/sys/block/*/queue/read_ahead_kb' "
+        "--values 8,32,128 --field 'reads=/sys/block/*/stat[0]' "
+        "--field 'sectors=/sys/block/*/stat[2]' --objective sectors --skip 'loop*'",
+        "pymlk new batching --proxy 'net/*'",
+    )
+    p.description = (
+        "Write the first form of a policy, with features that suit its fields. On a "
+        "terminal it asks for what the options do not say. A * in a path, such as "
+        "/sys/block/*/stat[0], stands for each device."
+    )
+    p.add_argument(
+        "name", metavar="DIR", help="the folder to make; its last part is the name"
+    )
+    p.add_argument(
+        "--field",
+        action="append",
+        default=[],
+        metavar="[NAME=]FIELD",
+        help="PATH[SELECTOR]; whether it is a counter is found out",
+    )
+    for kind in ("counter", "gauge"):
+        p.add_argument(
+            f"--{kind}",
+            action="append",
+            default=[],
+            metavar="[NAME=]FIELD",
+            help=f"a field that is a {kind}",
+        )
+    p.add_argument("--knob", metavar="PATH", help="what the policy changes")
+    p.add_argument("--values", type=_values, metavar="A,B", help="what it may have")
+    p.add_argument(
+        "--default", type=int, metavar="N", help="(default: nearest to the present)"
+    )
+    p.add_argument("--unit", default="", metavar="TEXT", help="of the knob")
+    p.add_argument("--objective", metavar="NAME", help="the field to raise the rate of")
+    p.add_argument("--devices", metavar="PATTERN", help="such as '/sys/block/*'")
+    p.add_argument(
+        "--skip", action="append", default=[], metavar="PATTERN", help="leave these out"
+    )
+    p.add_argument(
+        "--proxy",
+        metavar="SUBSYSTEM/MODEL",
+        help="models in the kernel; they say themselves what they have",
+    )
+    p.add_argument(
+        "--interval-ms",
+        type=_count,
+        default=1000,
+        metavar="N",
+        help="between decisions",
+    )
+    p.add_argument(
+        "--history", type=_count, default=1, metavar="N", help="rows the model sees"
+    )
+    p.add_argument(
+        "--target",
+        choices=("sweep", "label", "future"),
+        default="sweep",
+        help="where the truth comes from: measured values, labels, or what follows",
+    )
+    p.add_argument(
+        "--family", choices=("mlp", "conv", "trees", "linear"), default="mlp"
+    )
+    p.add_argument("--of", metavar="NAME", help="future: the field to foretell")
+    p.add_argument(
+        "--horizon", type=_positive, default=5.0, metavar="S", help="future: how far"
+    )
+    p.add_argument(
+        "--thresholds", type=_reals, metavar="A,B", help="future: between the values"
+    )
+    _root(p)
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _command(
+        commands,
+        "check",
+        "check a policy on this machine; nothing is changed",
+        "pymlk check readahead",
+        "pymlk check ./my-disks --seconds 10",
+    )
+    p.add_argument(
+        "policy", metavar="POLICY", help="policy file, its folder, or a shipped name"
+    )
+    p.add_argument(
+        "--seconds",
+        type=_positive,
+        default=1.0,
+        metavar="N",
+        help="how long features are looked at (default: 1)",
+    )
+    _root(p)
+    _state_dir(p)
+
+
 def _add_collect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = _command(
         commands,
@@ -425,6 +539,80 @@ def _add_collect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _state_dir(p)
 
 
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _command(
+        commands,
+        "train",
+        "train a policy's model on datasets, and judge it",
+        "pymlk train ./policy.toml run.mlkd",
+        "pymlk train ./policy.toml run.mlkd --family trees --no-write",
+        "pymlk train ./policy.toml monday.mlkd tuesday.mlkd --search 50",
+        "pymlk train ./policy.toml run.mlkd --json | jq .model.score",
+    )
+    p.add_argument(
+        "policy", metavar="POLICY", help="policy file or its folder, with [train]"
+    )
+    p.add_argument("data", nargs="+", metavar="DATA", help="datasets (.mlkd)")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    p.add_argument(
+        "--family",
+        choices=("mlp", "conv", "trees", "linear"),
+        help="instead of what the policy says",
+    )
+    p.add_argument(
+        "--hidden", type=_sizes, metavar="A,B", help="sizes of hidden layers, instead"
+    )
+    p.add_argument("--epochs", type=_count, metavar="N", help="most epochs, instead")
+    p.add_argument(
+        "--search",
+        type=_count,
+        metavar="N",
+        help="try N settings first, on folds that then say nothing of the result; goes "
+        "on with search.journal beside the policy",
+    )
+    p.add_argument(
+        "--allow-leak",
+        action="append",
+        metavar="NAME",
+        help="a feature, or `knob`, that may tell the class; again for more",
+    )
+    p.add_argument(
+        "--no-write", action="store_true", help="only say how good the model is"
+    )
+    p.add_argument(
+        "--force",
+        action="store_true",
+        help="write a model that does not beat what needs none",
+    )
+    p = _command(
+        commands,
+        "eval",
+        "judge a policy's model on datasets",
+        "pymlk eval readahead run.mlkd",
+        "pymlk eval readahead run.mlkd --report readahead.html",
+        "pymlk eval ./policy.toml run.mlkd --folds --json",
+        "pymlk eval ./policy.toml run.mlkd --target-ns 200",
+    )
+    p.add_argument(
+        "policy", metavar="POLICY", help="policy file, its folder, or a shipped name"
+    )
+    p.add_argument("data", nargs="+", metavar="DATA", help="datasets (.mlkd)")
+    p.add_argument("--report", metavar="FILE", help="write an HTML page with plots")
+    p.add_argument(
+        "--folds",
+        action="store_true",
+        help="train anew with parts left out, each workload and each group too, and "
+        "judge those models instead of the policy's own",
+    )
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of --folds")
+    p.add_argument(
+        "--target-ns",
+        type=_count,
+        metavar="N",
+        help="exit code 1 if the median of a run is longer",
+    )
+
+
 def _add_proxy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = _command(
         commands,
@@ -518,7 +706,10 @@ def make_parser() -> argparse.ArgumentParser:
     _add_attrs(commands)
     _add_models(commands)
     _add_run(commands)
+    _add_new(commands)
+    _add_check(commands)
     _add_collect(commands)
+    _add_train(commands)
     _add_record(commands)
     _add_proxy(commands)
     p = _command(

@@ -3,7 +3,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from .baselines import baselines
 from .closed import closed_loop
 from .data import Examples, Plan
 from .metrics import calibration, confusion, difference, figures
-from .model import Agreement, Trained, agreement, confidences, train
+from .model import Agreement, Trained, agreement, confidences
 from .network import B, F, I
+from .rounds import teach
 from .splits import Splits
 
 # (what is done, how much of it there is) and, at each step, one more
@@ -35,8 +36,10 @@ class Verdicts:
     ----------
     rows : array of bool
         Which examples were judged.
-    p_int8, p_float : array of float64, shape (examples, choices)
+    p_int8 : array of float64, shape (examples, choices)
         Confidences, 0 elsewhere.
+    p_float : array of float64 or None
+        The same of the networks before they were quantised, if they are there.
     models : list of Trained
         One for each fold.
     fold : array of int64
@@ -51,7 +54,7 @@ class Verdicts:
 
     rows: B
     p_int8: F
-    p_float: F
+    p_float: F | None
     models: list[Trained]
     fold: I
     agreement: list[Agreement]
@@ -99,17 +102,18 @@ def cross(
     """
     shape = data.worth.shape
     none = np.full(len(data), -1)
-    found = Verdicts(none >= 0, np.zeros(shape), np.zeros(shape), [], none, [])
+    p_float = np.zeros(shape)
+    found = Verdicts(none >= 0, np.zeros(shape), p_float, [], none, [])
     numbers = range(len(splits.folds)) if only is None else only
     step = progress(f"{plan['train']['family']}, {splits.kind}s left out", len(numbers))
     for number, i in enumerate(numbers):
         fold = splits.folds[i]
         hold = splits.hold(fold.learn, seed + i)
-        trained = train(data, plan, fold.learn, hold, seed + i)
+        trained = teach(data, plan, fold.learn, hold, seed + i)
         inputs = trained.inputs(data.x[fold.judge])
         found.agreement.append(agreement(trained, inputs))
         found.p_int8[fold.judge] = confidences(trained.data, inputs)
-        found.p_float[fold.judge] = trained.probabilities(data.x[fold.judge])
+        p_float[fold.judge] = trained.probabilities(data.x[fold.judge])
         found.fold[fold.judge] = number
         found.models.append(trained)
         found.rows |= fold.judge
@@ -156,13 +160,7 @@ def judge(
     found: dict[str, Any] = {
         "rows": int(rows.sum()),
         "model": figures(data, rows, choice),
-        "float": figures(data, rows, verdicts.p_float.argmax(axis=1)),
-        "int8_differs": float(
-            np.average(
-                (choice != verdicts.p_float.argmax(axis=1))[rows],
-                weights=data.share[rows],
-            )
-        ),
+        **_against_float(data, verdicts, choice),
         "sure": float(np.average(sure[rows], weights=data.share[rows])),
         "model_where_sure": figures(data, sure, choice) if sure.any() else None,
         "baselines": rivals,
@@ -174,6 +172,18 @@ def judge(
         "by_group": _by(data, rows, choice, data.group, 1),
     }
     return found
+
+
+def _against_float(data: Examples, verdicts: Verdicts, choice: I) -> dict[str, Any]:
+    """What quantising has changed; nothing where the floats are not there."""
+    if verdicts.p_float is None:
+        return {}
+    rows, floats = verdicts.rows, verdicts.p_float.argmax(axis=1)
+    differs = np.average((choice != floats)[rows], weights=data.share[rows])
+    return {
+        "float": figures(data, rows, floats),
+        "int8_differs": float(differs),
+    }
 
 
 def _by(data: Examples, rows: B, choice: I, unit: I, part: int) -> dict[str, Any]:
@@ -342,7 +352,3 @@ def agreements(found: Sequence[Agreement]) -> dict[str, Any]:
         "choices": max(a.choices for a in found),
     }
 
-
-def plain(agreement_: Agreement) -> dict[str, Any]:
-    """As a dict."""
-    return asdict(agreement_)

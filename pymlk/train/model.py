@@ -36,6 +36,8 @@ class Trained:
     floats : callable
         Probabilities of rows of shape (rows, history * features), standardised and
         rounded as served.
+    source : Scale
+        Of the model's input.
 
     Thread safety
     -------------
@@ -47,15 +49,16 @@ class Trained:
     data: bytes
     twin: bytes
     floats: Callable[[F], F]
+    source: Scale = INPUT
 
     def inputs(self, x: F) -> I:
         """The model's int8 inputs of features of shape (rows, history, features)."""
         z = (x - self.mean) / self.std
-        return INPUT.integers(z.reshape(len(x), -1))
+        return self.source.integers(z.reshape(len(x), -1))
 
     def probabilities(self, x: F) -> F:
         """What the floats give."""
-        return self.floats(INPUT.reals(self.inputs(x)))
+        return self.floats(self.source.reals(self.inputs(x)))
 
 
 def train(

@@ -357,7 +357,7 @@ def fit(
     rate: float = 3e-3,
     decay: float = 1e-4,
     epochs: int = 300,
-    patience: int = 40,
+    patience: int = 60,
     rounding: Rounding | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Network:

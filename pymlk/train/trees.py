@@ -106,10 +106,12 @@ def fit_trees(
     -------------
     Pure function.
     """
-    common = {
+    common: dict[str, Any] = {
         "max_iter": trees,
         "max_leaf_nodes": leaves,
         "min_samples_leaf": max(1, min(20, len(rows) // 20)),
+        # few trees have to go far with each
+        "learning_rate": float(np.clip(4 / trees, 0.1, 0.4)),
         "early_stopping": False,
         "random_state": seed,
     }
