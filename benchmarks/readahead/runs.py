@@ -25,6 +25,7 @@ SECONDS = 5
 FIXED = (8, 32, 128, 512, 2048, 4096)
 CHOICES = (8, 32, 128, 512, 2048)
 PHASES = ("rand", "seq", "run16", "rev", "mix80")
+LONG = 5  # so often does the long one go through the phases
 STEADY = ("sequential", "reverse", "random", "seek+next", "mixed")
 INTERVAL_S = 0.2
 PYMLK = [sys.executable, "-P", "-m", "pymlk"]
@@ -56,17 +57,18 @@ class Result:
     cpu: float | None = None  # share of a processor that pymlk took
 
 
-def phases_of(seed: int) -> list[str]:
-    """The patterns of the changing workload, in an order of the seed's own."""
-    turn = seed % len(PHASES)
-    return [*PHASES[turn:], *PHASES[:turn]]
+def phases_of(run: Run) -> list[str]:
+    """The patterns of a changing workload, in an order of the seed's own."""
+    turn = run.seed % len(PHASES)
+    once = [*PHASES[turn:], *PHASES[:turn]]
+    return once * LONG if run.workload == "long" else once
 
 
 def command(disk: SlowDisk, run: Run, report: Path) -> list[str]:
     """What to execute."""
     tool = [str(MODEL / "slowdisk.py"), str(disk.work)]
-    if run.workload == "changing":
-        patterns = ",".join(phases_of(run.seed))
+    if run.workload in ("changing", "long"):
+        patterns = ",".join(phases_of(run))
         words = [f"{disk.work}/reader", f"{disk.mount}/file", patterns]
         return [*tool, "exec", *words, str(SECONDS), str(run.seed), "mmap"]
     if run.workload in ("sequential", "mixed"):
@@ -98,9 +100,9 @@ def reported(report: Path) -> list[float]:
 
 def score_of(run: Run, text: str, report: Path) -> tuple[float, list[float]]:
     """Operations per second, and those of each phase."""
-    if run.workload == "changing":
+    if run.workload in ("changing", "long"):
         found = [float(line.split()[1]) for line in text.splitlines()]
-        if len(found) != len(PHASES):
+        if len(found) != len(phases_of(run)):
             raise ValueError(f"{len(found)} phases found in {text!r}")
         # each phase counts the same, whatever its number of pages
         return math.exp(sum(map(math.log, found)) / len(found)), found
@@ -246,12 +248,12 @@ def execute(
         while child.poll() is None:
             due += 0.02
             time.sleep(max(0.0, due - time.monotonic()))
-            if time.monotonic() - begin > 60 + SECONDS * len(PHASES):
+            if time.monotonic() - begin > 60 + SECONDS * len(PHASES) * LONG:
                 raise RuntimeError(f"{run.key}: still running")
             value = int(disk.knob.read_text())
             if value != seen[-1]:
                 seen.append(value)
-            if run.workload == "changing":
+            if run.who == "oracle":
                 ended = output.read_text().count("\n")
                 if ended != phase and ended < len(PHASES):
                     phase = ended

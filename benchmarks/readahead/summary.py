@@ -26,9 +26,13 @@ class Results:
     def __init__(self, path: Path) -> None:
         self.scores: dict[tuple[str, str, str], dict[int, float]] = {}
         self.cpu: list[float] = []
+        self.long: dict[str, dict[str, float]] = {}
         for line in path.read_text().splitlines():
             run = json.loads(line)
             key = run["profile"], run["workload"], run["who"]
+            if run["workload"] == "long":
+                self.long.setdefault(run["profile"], {})[run["who"]] = run["score"]
+                continue
             self.scores.setdefault(key, {})[run["seed"]] = run["score"]
             if run["who"] == "shadow" and run["cpu"] is not None:
                 self.cpu.append(run["cpu"])
@@ -108,7 +112,8 @@ def summarise(results: Results) -> dict[str, Any]:
     cells = []
     for (profile, workload, who), value in sorted(table.items()):
         base = profile, workload, str(DEFAULT)
-        low, high = interval([d[profile, workload, who] / d[base] for d in draws])
+        key = profile, workload, who
+        low, high = interval([d[key] / d[base] for d in draws if {key, base} <= d.keys()])
         cells.append(
             {
                 "profile": profile,
@@ -121,7 +126,7 @@ def summarise(results: Results) -> dict[str, Any]:
         )
     found = {}
     for who in people:
-        drawn = [ratios(d, results.profiles, who) for d in draws]
+        drawn = [ratios(d, results.profiles, who) for d in draws if len(d) == len(table)]
         found[who] = {
             name: {"figure": figure, "interval": interval([d[name] for d in drawn])}
             for name, figure in ratios(table, results.profiles, who).items()
@@ -133,6 +138,11 @@ def summarise(results: Results) -> dict[str, Any]:
         "who": found,
         "by_profile": {
             p: {who: ratios(table, [p], who) for who in people} for p in results.profiles
+        },
+        "long": {
+            p: {who: score / found[str(DEFAULT)] for who, score in found.items()}
+            for p, found in results.long.items()
+            if str(DEFAULT) in found
         },
         "best fixed": {p: best_fixed(table, p) for p in results.profiles},
         "shadow's share of a processor": {

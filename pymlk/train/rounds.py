@@ -21,7 +21,7 @@ from .model import Trained, train
 from .network import B, I
 
 # Walks of a group in each round, workloads of a walk, decisions on a workload.
-WALKS, WORKLOADS, SHORTEST, LONGEST = 30, 6, 4, 24
+WALKS, WORKLOADS, SHORTEST, LONGEST = 80, 6, 4, 24
 # How often a decision is replaced by a random one, and a workload starts elsewhere.
 STRAY, RESTART = 0.05, 0.3
 
