@@ -209,9 +209,9 @@ class Pymlk(Nobody):
         self._from = self._used()
 
     def _used(self) -> tuple[float, float]:
-        stat = Path(f"/proc/{self._child.pid}/stat").read_text()
-        fields = stat.rpartition(")")[2].split()
-        return time.monotonic(), (int(fields[11]) + int(fields[12])) / 100
+        # nanoseconds; those of stat are hundredths of a second
+        text = Path(f"/proc/{self._child.pid}/schedstat").read_text()
+        return time.monotonic(), int(text.split()[0]) / 1e9
 
     def end(self) -> float | None:
         """End it; its share of a processor."""
