@@ -231,6 +231,19 @@ def test_a_workload_without_end_is_ended(fake: FakeSys, tmp_path: Path) -> None:
         assert dataset.runs[0].score == 5.0
 
 
+def test_what_a_workload_leaves_behind(fake: FakeSys, tmp_path: Path) -> None:
+    """A child that goes on writing does not hold us up."""
+    pid = tmp_path / "pid"
+    script = f"yes & echo $! >{pid}; sleep 0.2"
+    done = collect(fake, "-o", tmp_path / "x", "--", "sh", "-c", script)
+    assert done.returncode in (0, 1)
+    # its pipe is gone
+    end = time.monotonic() + 20
+    while Path(f"/proc/{int(pid.read_text())}/cwd").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_scores() -> None:
     fio = 'fio: note\n{"jobs": [{"read": {"iops": 7}}]}\nmore'
     assert find_score(fio, None, "jobs.0.read.iops") == 7.0

@@ -279,9 +279,12 @@ def test_search_goes_on_where_it_was(
     metrics = json.loads((whole / "metrics.json").read_text())
     # the folds that judged trials say nothing of the result
     assert metrics["folds"] == 2
-    assert 0 < metrics["rows"] < 0.7 * trained_json(
-        capsys, policy, data, "--no-write", "--epochs", "1"
-    )["rows"]
+    assert (
+        0
+        < metrics["rows"]
+        < 0.7
+        * trained_json(capsys, policy, data, "--no-write", "--epochs", "1")["rows"]
+    )
     hidden = tomllib.loads((whole / "policy.toml").read_text())["train"]["hidden"]
     assert hidden == metrics["train"]["hidden"]
 
