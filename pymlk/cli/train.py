@@ -93,7 +93,9 @@ def print_figures(metrics: dict[str, Any]) -> None:
     sweep = "score" in metrics["model"]
     head = "score" if sweep else "balanced"
     key = "score" if sweep else "balanced_accuracy"
-    print(f"  {'':18} {head:>8} {'right':>7} {'f1':>6}   int8 against it, 95 % interval")
+    print(
+        f"  {'':18} {head:>8} {'right':>7} {'f1':>6}   int8 against it, 95 % interval"
+    )
     for name in ("model", "float"):
         if name not in metrics:
             continue

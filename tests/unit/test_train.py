@@ -279,9 +279,12 @@ def test_search_goes_on_where_it_was(
     metrics = json.loads((whole / "metrics.json").read_text())
     # the folds that judged trials say nothing of the result
     assert metrics["folds"] == 2
-    assert 0 < metrics["rows"] < 0.7 * trained_json(
-        capsys, policy, data, "--no-write", "--epochs", "1"
-    )["rows"]
+    assert (
+        0
+        < metrics["rows"]
+        < 0.7
+        * trained_json(capsys, policy, data, "--no-write", "--epochs", "1")["rows"]
+    )
     hidden = tomllib.loads((whole / "policy.toml").read_text())["train"]["hidden"]
     assert hidden == metrics["train"]["hidden"]
 
@@ -308,7 +311,7 @@ def test_an_interrupted_replacement_is_finished(
     new = [(policy / name).read_bytes() for name in names]
     assert sum(a != b for a, b in zip(old, new, strict=True)) == 1
     # half of each is nothing to run
-    with pytest.raises(PolicyError, match="pymlk eval. finishes it"):
+    with pytest.raises(PolicyError, match=r"pymlk eval. finishes it"):
         load(str(policy))
     assert main(["eval", str(policy), str(data)]) == 0
     assert "finished a replacement" in capsys.readouterr().err
