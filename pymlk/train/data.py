@@ -108,8 +108,8 @@ def _columns(dataset: Dataset, plan: Plan) -> list[int]:
     for name, spec in plan["fields"].items():
         if name not in dataset.fields:
             raise TrainError(
-                f"{dataset.path}: field {name!r} of {plan['file']} is not in it; found: "
-                f"{', '.join(dataset.fields)}: collect anew with this policy"
+                f"{dataset.path}: field {name!r} of {plan['file']} is not in it; "
+                f"found: {', '.join(dataset.fields)}: collect anew with this policy"
             )
         if name in had and had[name] != spec:
             raise TrainError(
@@ -460,9 +460,7 @@ def examples(recordings: Sequence[Recording], plan: Plan, seed: int = 0) -> Exam
 
     Returns
     -------
-
-    Examples
-    --------
+    pymlk.train.data.Examples
         At least one for at least two choices.
 
     Raises
