@@ -60,6 +60,7 @@ PARTS = {
             "pymlk.stream",
             "pymlk.toml",
             "pymlk.trial",
+            "pymlk.varint",
         ],
         ["msgspec"],
     ),
