@@ -68,7 +68,7 @@ def test_history_can_be_taken_elsewhere_and_forgotten() -> None:
         with pytest.raises(ValueError, match="whole rows of 2"):
             first.set_history(wrong)
     assert len(first.get_history()) == 4
-    with pytest.raises(ValueError, match="0 bytes|whole rows"):
+    with pytest.raises(ValueError, match="whole rows"):
         Features(TWO, FIELDS).set_history(b"12")
     for history in (0, 65):
         with pytest.raises(ValueError, match="1 to 64"):
@@ -121,7 +121,7 @@ step = loop.step
 def test_model_and_history_must_fit(fake: FakeSys) -> None:
     assert load(str(fake.policy))["model"]["history"] == ROWS
     fake.write_policy(POLICY.replace("[model]", "[model]\nhistory = 4"))
-    with pytest.raises(PolicyError, match="int8 of 3, expected int8 of 4.*in 4 rows"):
+    with pytest.raises(PolicyError, match=r"int8 of 3, expected int8 of 4.*in 4 rows"):
         load(str(fake.policy))
     wide = "".join(
         f'\n[[feature]]\nname = "f{i}"\nkind = "delta"\nfield = "reads"\n'
@@ -129,5 +129,5 @@ def test_model_and_history_must_fit(fake: FakeSys) -> None:
     )
     text = POLICY.replace("[model]", "[model]\nhistory = 64")
     fake.write_policy(text.replace("[knob]", wide + "\n[knob]"))
-    with pytest.raises(PolicyError, match="64 rows of 21 features.*at most 1024"):
+    with pytest.raises(PolicyError, match=r"64 rows of 21 features.*at most 1024"):
         load(str(fake.policy))

@@ -311,7 +311,7 @@ def test_an_interrupted_replacement_is_finished(
     new = [(policy / name).read_bytes() for name in names]
     assert sum(a != b for a, b in zip(old, new, strict=True)) == 1
     # half of each is nothing to run
-    with pytest.raises(PolicyError, match="pymlk eval. finishes it"):
+    with pytest.raises(PolicyError, match=r"pymlk eval. finishes it"):
         load(str(policy))
     assert main(["eval", str(policy), str(data)]) == 0
     assert "finished a replacement" in capsys.readouterr().err
