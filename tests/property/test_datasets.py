@@ -18,7 +18,7 @@ from pymlk.errors import DatasetError
 
 SETTINGS = settings(
     deadline=None,
-    max_examples=150,
+    max_examples=100,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
