@@ -255,7 +255,7 @@ class Check:
                 "notice",
                 "knob.values",
                 f"is {value} now, which is none of {knob['values']}: the "
-                "first change goes to the nearest",
+                "nearest below counts",
                 device,
             )
         elif value != knob["default"]:
