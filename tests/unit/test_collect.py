@@ -285,7 +285,8 @@ def test_a_sweep(fake: FakeSys, tmp_path: Path) -> None:
     assert not list(fake.state.glob("*.journal"))
     # what is there is not run again
     again = collect(fake, *args, "sh", "-c", script)
-    assert "0 runs to do, 9 are there" in again.stdout
+    summary = json.loads(again.stdout)["summary"]
+    assert (summary["to_do"], summary["skipped"]) == (0, 9)
     table = collect(fake, *[a for a in args if a != "--json"], "sh", "-c", script)
     assert table.returncode == 0
 
@@ -298,6 +299,9 @@ def test_another_device_is_another_sweep(fake: FakeSys, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         with Dataset(str(tmp_path / "x")) as dataset:
             assert len(dataset.runs) == count
+        if count == 4 and device == "vdb":
+            names = [line.split()[:2] for line in done.stdout.splitlines()[-2:]]
+            assert names == [["recording", "vda"], ["recording", "vdb"]]
     assert (fake.value("vda"), fake.value("vdb")) == (32, 8)
 
 
