@@ -58,13 +58,38 @@ PARTS = {
             "pymlk.serve",
             "pymlk.service",
             "pymlk.stream",
+            "pymlk.toml",
             "pymlk.trial",
+            "pymlk.varint",
         ],
         ["msgspec"],
     ),
+    "PYMLK_COLLECT": (
+        [],
+        [
+            "pymlk.check",
+            "pymlk.cli.check",
+            "pymlk.cli.collect",
+            "pymlk.cli.new",
+            "pymlk.collect",
+            "pymlk.dataset",
+            "pymlk.jobs",
+            "pymlk.rows",
+            "pymlk.sampler",
+            "pymlk.scaffold",
+        ],
+        [],
+    ),
+    "PYMLK_TRAIN": (["pymlk.train"], ["pymlk.cli.eval", "pymlk.cli.train"], []),
     "PYMLK_REPLAY": (
         [],
-        ["pymlk.records", "pymlk.replay", "pymlk.cli.replay", "pymlk.cli.export"],
+        [
+            "pymlk.cli.export",
+            "pymlk.cli.replay",
+            "pymlk.convert",
+            "pymlk.records",
+            "pymlk.replay",
+        ],
         [],
     ),
     "PYMLK_LEARN": (
@@ -84,7 +109,11 @@ PARTS = {
     "PYMLK_MODELS": (["pymlk.models", "pymlk.models.readahead"], [], []),
 }
 
-EXTRAS = {"PYMLK_TFLITE": "tflite", "PYMLK_REPLAY": "export"}
+EXTRAS = {
+    "PYMLK_TFLITE": "tflite",
+    "PYMLK_REPLAY": "export",
+    "PYMLK_TRAIN": "train",
+}
 
 
 def is_off(symbol):
