@@ -61,6 +61,7 @@ PARTS = {
             "pymlk.stream",
             "pymlk.toml",
             "pymlk.trial",
+            "pymlk.varint",
         ],
         ["msgspec"],
     ),
@@ -80,6 +81,7 @@ PARTS = {
         ],
         [],
     ),
+    "PYMLK_TRAIN": (["pymlk.train"], ["pymlk.cli.eval", "pymlk.cli.train"], []),
     "PYMLK_REPLAY": (
         [],
         [
@@ -108,7 +110,11 @@ PARTS = {
     "PYMLK_MODELS": (["pymlk.models", "pymlk.models.readahead"], [], []),
 }
 
-EXTRAS = {"PYMLK_TFLITE": "tflite", "PYMLK_REPLAY": "export"}
+EXTRAS = {
+    "PYMLK_TFLITE": "tflite",
+    "PYMLK_REPLAY": "export",
+    "PYMLK_TRAIN": "train",
+}
 
 
 def is_off(symbol):

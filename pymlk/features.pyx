@@ -352,8 +352,8 @@ cdef class Features:
         cdef Py_ssize_t end = self.n * self.history
         if len(content) > most or len(content) % max(self.n, 1):
             raise ValueError(
-                f"{len(content)} bytes found, whole rows of {self.n} and at most {most} "
-                "expected"
+                f"{len(content)} bytes found, whole rows of {self.n} and at most "
+                f"{most} expected"
             )
         self._filled = len(content) // max(self.n, 1)
         memcpy(self._past + end - len(content), <char *>content, len(content))

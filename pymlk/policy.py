@@ -14,7 +14,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from .attrs import AttrSet
-from .compile import compile_model
 from .engine import Program
 from .errors import FieldSyntaxError, ModelError, PolicyError
 from .toml import read_toml
@@ -428,6 +427,13 @@ class _Checker:
             )
 
 
+def _compiled(data: bytes) -> bytes:
+    # a board may have programs only, and no compiler
+    from .compile import compile_model
+
+    return compile_model(data)
+
+
 def _program(checker: _Checker, folder: str, name: str) -> bytes:
     path = os.path.join(folder, name)
     if os.path.isdir(os.path.join(folder, STAGE)):
@@ -439,7 +445,7 @@ def _program(checker: _Checker, folder: str, name: str) -> bytes:
     try:
         with open(path, "rb") as file:
             data = file.read()
-        program = data if data[:4] == b"MLKP" else compile_model(data)
+        program = data if data[:4] == b"MLKP" else _compiled(data)
         checker.model(Program(program))
         return program
     except OSError as error:

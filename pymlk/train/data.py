@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..dataset import Dataset, Run
-from ..errors import PolicyError, TrainError
+from ..errors import TrainError
 from ..features import Features
 from .network import B, F, I
 
@@ -108,8 +108,8 @@ def _columns(dataset: Dataset, plan: Plan) -> list[int]:
     for name, spec in plan["fields"].items():
         if name not in dataset.fields:
             raise TrainError(
-                f"{dataset.path}: field {name!r} of {plan['file']} is not in it; found: "
-                f"{', '.join(dataset.fields)}: collect anew with this policy"
+                f"{dataset.path}: field {name!r} of {plan['file']} is not in it; "
+                f"found: {', '.join(dataset.fields)}: collect anew with this policy"
             )
         if name in had and had[name] != spec:
             raise TrainError(
@@ -154,7 +154,8 @@ def stride(recording: Recording, plan: Plan) -> int:
     if not plan["interval_ms"] or len(recording.t) < 2:
         return 1
     apart = float(np.median(np.diff(recording.t)))
-    return max(1, round(plan["interval_ms"] * 1e6 / max(apart, 1.0)))
+    interval = float(plan["interval_ms"])
+    return max(1, round(interval * 1e6 / max(apart, 1.0)))
 
 
 def places(plan: Plan, recording: Recording) -> dict[str, tuple[int, int]]:
@@ -234,7 +235,7 @@ class Stepper:
 
     def values(self) -> list[float]:
         """The features before standardisation."""
-        return self._view.tolist()
+        return list(self._view)
 
 
 def has_memory(plan: Plan, recording: Recording) -> bool:
@@ -351,7 +352,7 @@ def sweep_of(recordings: Iterable[Recording], plan: Plan) -> tuple[Sweep, list[s
     ]
     if not whole:
         raise TrainError(
-            f"target = \"sweep\": no workload was measured with each of {values}: "
+            f'target = "sweep": no workload was measured with each of {values}: '
             f"`pymlk collect --sweep` does that; runs with a score found: {len(table)}"
         )
     score = np.array([[np.median(v) for v in table[cell]] for cell in whole])
@@ -453,19 +454,17 @@ def examples(recordings: Sequence[Recording], plan: Plan, seed: int = 0) -> Exam
     recordings : sequence of Recording
         As of `read`.
     plan : dict
-        The policy; its ``train`` says what the target is.
+        The policy; its ``train``, which must be there, says what the target is.
     seed : int
         Decides in which orders runs are replayed.
 
     Returns
     -------
-    Examples
+    pymlk.train.data.Examples
         At least one for at least two choices.
 
     Raises
     ------
-    PolicyError
-        If the policy has no ``[train]``.
     TrainError
         If the data has no target, no row that the loop would decide on, or one class.
 
@@ -474,8 +473,6 @@ def examples(recordings: Sequence[Recording], plan: Plan, seed: int = 0) -> Exam
     Pure function.
     """
     train = plan["train"]
-    if train is None:
-        raise PolicyError(f"{plan['file']}: [train] is missing: it names the target")
     target = _TARGETS[train["target"]](recordings, plan)
     history = plan["model"]["history"]
     parts: list[tuple[Any, ...]] = []
@@ -500,12 +497,28 @@ def examples(recordings: Sequence[Recording], plan: Plan, seed: int = 0) -> Exam
                     steps.at[asked],
                 )
             )
+    target.notices += _too_slow(target.recordings, plan)
     if not parts:
         raise TrainError(
             "no row is left on which the loop would decide: fields could not be read, "
             "runs are shorter than the history, or guard.min_activity is too high"
         )
-    return _complete(target, plan, *(np.concatenate(p) for p in zip(*parts, strict=True)))
+    return _complete(
+        target, plan, *(np.concatenate(p) for p in zip(*parts, strict=True))
+    )
+
+
+def _too_slow(recordings: Sequence[Recording], plan: Plan) -> list[str]:
+    interval = plan["interval_ms"] * 1e6
+    for recording in recordings:
+        apart = float(np.median(np.diff(recording.t))) if len(recording.t) > 1 else 0.0
+        if interval and apart > 1.5 * interval:
+            return [
+                f"{recording.key}: a row every {apart / 1e6:.0f} ms found, but the "
+                f"policy decides every {plan['interval_ms']} ms: what changes between "
+                "two rows is not what it will be; collect faster"
+            ]
+    return []
 
 
 class _Target:
@@ -541,9 +554,7 @@ class _Swept(_Target):
         self.sweep, self.notices = sweep_of(recordings, self.plan)
         values = self.plan["knob"]["values"]
         self._cells = {cell: i for i, cell in enumerate(self.sweep.cells)}
-        return [
-            r for r in recordings if r.cell in self._cells and r.run.knob in values
-        ]
+        return [r for r in recordings if r.cell in self._cells and r.run.knob in values]
 
     def of(self, steps: Steps) -> tuple[F, B, I]:
         recording = self.recordings[steps.recording]
@@ -569,13 +580,13 @@ class _Labelled(_Target):
         unknown = sorted(labels - set(self._class))
         if unknown:
             raise TrainError(
-                f"target = \"label\": labels {unknown} found, expected some of {names}: "
+                f'target = "label": labels {unknown} found, expected some of {names}: '
                 "train.classes says which label stands for which knob value"
             )
         left = [r for r in recordings if r.run.label is not None]
         if not left:
             raise TrainError(
-                "target = \"label\": no run has a label: `pymlk collect --label` gives "
+                'target = "label": no run has a label: `pymlk collect --label` gives '
                 "one"
             )
         if len(left) < len(recordings):

@@ -150,12 +150,12 @@ def judge(
     rows, p = verdicts.rows, verdicts.p_int8
     choice = p.argmax(axis=1)
     block = splits.blocks()
-    rivals = {}
+    rivals: dict[str, Any] = {}
     for name, other in baselines(data, plan, splits.folds).items():
         rivals[name] = figures(data, rows, other) | {
             "advantage": difference(data, rows, choice, other, block)
         }
-    worst = min(rivals, key=lambda name: float(rivals[name]["advantage"]["mean"]))
+    worst = min(rivals, key=lambda name: rivals[name]["advantage"]["mean"])
     sure = rows & (p.max(axis=1) >= plan["guard"]["min_confidence"])
     found: dict[str, Any] = {
         "rows": int(rows.sum()),
@@ -250,9 +250,7 @@ def left_out(
     return found
 
 
-def loop_figures(
-    data: Examples, plan: Plan, verdicts: Verdicts
-) -> dict[str, Any]:
+def loop_figures(data: Examples, plan: Plan, verdicts: Verdicts) -> dict[str, Any]:
     """Run the closed loop with the models that have not seen a cell.
 
     Parameters
@@ -351,4 +349,3 @@ def agreements(found: Sequence[Agreement]) -> dict[str, Any]:
         "most": max(a.most for a in found),
         "choices": max(a.choices for a in found),
     }
-

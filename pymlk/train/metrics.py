@@ -35,8 +35,8 @@ def figures(data: Examples, rows: B, choice: I) -> dict[str, float]:
     dict
         ``accuracy``, ``balanced_accuracy`` and ``f1`` (the mean over classes) of the
         label itself; ``right``, the share of choices within 3 % of the best; with a
-        sweep ``score``, the geometric mean of the chosen values' scores as shares of the
-        best, and ``regret``, what it lacks of 1.
+        sweep ``score``, the geometric mean of the chosen values' scores as shares of
+        the best, and ``regret``, what it lacks of 1.
 
     Thread safety
     -------------

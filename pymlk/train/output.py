@@ -46,7 +46,9 @@ def policy_text(text: str, trained: Trained, changed: Mapping[str, Any]) -> str:
     return tomlkit.dumps(document)
 
 
-def write(plan: Plan, trained: Trained, metrics: Any, changed: Mapping[str, Any]) -> None:
+def write(
+    plan: Plan, trained: Trained, metrics: Any, changed: Mapping[str, Any]
+) -> None:
     """Replace policy, model and metrics.
 
     They are written into a folder beside them, which then gets its final name, from

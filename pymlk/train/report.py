@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 # seen on a light page and on a dark one
 _GREY, _BLUE, _RED = "#808080", "#3b82c4", "#c4553b"
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "pymlk",
     "font.size": 9,
@@ -116,7 +116,9 @@ def _calibration(figure: Figure, found: dict[str, Any]) -> None:
         color=_GREY,
         alpha=0.35,
     )
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="right (bars: share)")
+    axes.set(
+        xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="right (bars: share)"
+    )
 
 
 def _confusion(figure: Figure, found: dict[str, Any]) -> None:
@@ -124,7 +126,9 @@ def _confusion(figure: Figure, found: dict[str, Any]) -> None:
     axes = figure.add_subplot()
     # an image would be a picture in the picture
     edges = [i - 0.5 for i in range(len(values) + 1)]
-    axes.pcolormesh(edges, edges, table, cmap="Blues", vmin=0, alpha=0.6)
+    # not so dark that figures cannot be read
+    darkest = 2 * max(map(max, table))
+    axes.pcolormesh(edges, edges, table, cmap="Blues", vmin=0, vmax=darkest)
     axes.invert_yaxis()
     for i, row in enumerate(table):
         for j, share in enumerate(row):

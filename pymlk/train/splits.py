@@ -20,6 +20,8 @@ FEW = 4
 DISGUISE = 0.98
 # of the held-out rows that are in training, too, a share that is worth a word
 TWINS = 0.05
+# rows that are looked at for leaks: more would not tell more
+_LOOK = 40_000
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,9 @@ class Splits:
     """Parts examples into folds, and a fold's learnt part into taught and held out.
 
     By ``cell`` (workload and group), ``workload`` or ``group``, which are left out as a
-    whole; or by ``time``: each run is cut into pieces in its order, a piece is judged by
-    what was learnt of those before it, and a gap as long as history and horizon parts
-    them.
+    whole; or by ``time``: each run is cut into pieces in its order, a piece is judged
+    by what was learnt of those before it, and a gap as long as history and horizon
+    parts them.
 
     Parameters
     ----------
@@ -107,9 +109,8 @@ class Splits:
         data = self._data
         last = np.zeros(len(data.recordings), np.int64)
         np.maximum.at(last, data.run, data.at)
-        return np.minimum(
-            data.at * (self._count + 1) // (last[data.run] + 1), self._count
-        )
+        piece: I = data.at * (self._count + 1) // (last[data.run] + 1)
+        return np.minimum(piece, self._count)
 
     def _in_order(self) -> list[Fold]:
         data, folds = self._data, []
@@ -152,7 +153,7 @@ class Splits:
             return data.cell
         if len(data.recordings) >= 2 * FEW:
             return data.run
-        return data.run * (self._count + 1) + self._pieces()
+        return np.asarray(data.run * (self._count + 1) + self._pieces())
 
 
 # ------------------------------------------------------------------------------ leaks
@@ -227,9 +228,9 @@ def leaks_of_runs(recordings: Sequence[Recording]) -> list[Leak]:
                 continue
             if a.cell != b.cell:
                 text = (
-                    f"{a.key} and {b.key} of device {a.run.device} were recorded at the "
-                    "same time but count as different: one is learnt where the other "
-                    "is judged"
+                    f"{a.key} and {b.key} of device {a.run.device} were recorded at "
+                    "the same time but count as different: one is learnt where the "
+                    "other is judged"
                 )
                 return [*found, Leak("overlap", text, True)]
     return found
@@ -264,7 +265,7 @@ def leaks_of_folds(data: Examples, splits: Splits, names: Sequence[str]) -> list
             text = f"{shared} examples are learnt and judged: parts overlap in time"
             found.append(Leak("overlap", text, True))
             break
-    share = float(np.mean([_twins(data, fold) for fold in splits.folds]))
+    share = _twins(data, splits)
     if share > TWINS:
         text = (
             f"{share:.0%} of the held-out rows equal a row that is learnt: is a "
@@ -280,19 +281,22 @@ def _both(data: Examples, fold: Fold) -> int:
     return int(np.isin(key[fold.judge], key[fold.learn]).sum())
 
 
-def _twins(data: Examples, fold: Fold) -> float:
-    rows = data.x[:, -1].astype(np.float32)
-    _, number = np.unique(rows, axis=0, return_inverse=True)
+def _twins(data: Examples, splits: Splits) -> float:
+    """The share of held-out rows whose features equal those of a learnt one."""
+    rows = np.ascontiguousarray(data.x[:, -1].astype(np.float32))
+    whole = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))
+    _, number = np.unique(whole, return_inverse=True)
     number = number.ravel()
-    return float(np.isin(number[fold.judge], number[fold.learn]).mean())
+    shares = [
+        np.isin(number[fold.judge], number[fold.learn]).mean() for fold in splits.folds
+    ]
+    return float(np.mean(shares))
 
 
-def _told(
-    x: F, label: I, weight: F, splits: Splits
-) -> float:
+def _told(x: F, label: I, weight: F, folds: Sequence[Fold]) -> float:
     """How often one number tells the class of what was held out."""
     right, total = [], []
-    for fold in splits.folds:
+    for fold in folds:
         tree = DecisionTreeClassifier(max_leaf_nodes=16, random_state=0)
         tree.fit(x[fold.learn, None], label[fold.learn], weight[fold.learn])
         right.append(tree.predict(x[fold.judge, None]))
@@ -308,8 +312,13 @@ def _recall(label: I, chosen: I) -> float:
 
 def _disguised(data: Examples, splits: Splits, names: Sequence[str]) -> list[Leak]:
     found = []
+    rows = np.arange(len(data))
+    if len(rows) > _LOOK:
+        rows = np.random.default_rng(0).choice(rows, _LOOK, replace=False)
+    folds = [Fold(fold.learn[rows], fold.judge[rows]) for fold in splits.folds]
+    label, weight = data.label[rows], data.weight[rows]
     for i, name in enumerate(names):
-        share = _told(data.x[:, -1, i], data.label, data.weight, splits)
+        share = _told(data.x[rows, -1, i], label, weight, folds)
         if share >= DISGUISE:
             text = (
                 f"feature {name!r} alone tells the class of held-out rows ({share:.1%}"

@@ -77,9 +77,7 @@ class Forest:
         return Forest(leaves, self.base * factor, self.inputs, self.trees)
 
 
-def fit_trees(
-    rows: I, lesson: Lesson, trees: int, leaves: int, seed: int
-) -> Forest:
+def fit_trees(rows: I, lesson: Lesson, trees: int, leaves: int, seed: int) -> Forest:
     """Boost trees with scikit-learn.
 
     For a label one tree for each class and round; for a worth one for each choice,
@@ -127,6 +125,12 @@ def fit_trees(
                 grown += _leaves(tree.nodes, k)
             base.append(float(np.ravel(one._baseline_prediction)[0]))
         return Forest(tuple(grown), np.array(base), rows.shape[1], trees * choices)
+    known = np.unique(lesson.label)
+    if len(known) == 1:
+        # scikit-learn wants two
+        certain = np.full(choices, -2 * _LIMIT)
+        certain[known] = 0.0
+        return Forest((), certain, rows.shape[1], 0)
     model = HistGradientBoostingClassifier(**common)
     model.fit(x, lesson.label, lesson.weight)
     return _of_classifier(model, choices, rows.shape[1])
@@ -256,7 +260,7 @@ def _write_compares(
     bias = np.zeros(len(names), np.int64)
     for i, (feature, threshold) in enumerate(names):
         weights[i, feature] = 127
-        # half a step above: at most -64 where it does not hold, at least 63 where it does
+        # half a step above: at most -64 where it does not hold, else at least 63
         bias[i] = -127 * (threshold - zero) - 64
     # 63 * 5 = 315 steps above "false" is "true" and more
     graph.product(weights, bias, np.ones(1), _gate(graph.scale, 5.0))

@@ -223,7 +223,7 @@ def test_a_forest_that_is_too_large_is_refused() -> None:
     forest = trees.fit_trees(rows, lesson_of(rows, truth(rows, 3)), 12, 6, 0)
     data = trees.write_trees(forest, INPUT, rows, trees.macs(forest))
     assert Model(data).macs == trees.macs(forest)
-    with pytest.raises(TrainError, match="lower train.trees or train.leaves"):
+    with pytest.raises(TrainError, match=r"lower train.trees or train.leaves"):
         trees.write_trees(forest, INPUT, rows, trees.macs(forest) - 1)
 
 
@@ -237,6 +237,9 @@ def test_a_forest_without_a_split_and_a_class_that_nobody_has() -> None:
     data = trees.write_trees(forest, INPUT, rows, 1000)
     p = confidences(data, rows[:1])[0]
     assert p == pytest.approx([1 / 3, 2 / 3, 0], abs=0.05)
+    alone = network.Lesson(lesson.rows, lesson.worth, label * 0 + 2, lesson.weight)
+    data = trees.write_trees(trees.fit_trees(rows, alone, 4, 4, 0), INPUT, rows, 1000)
+    assert confidences(data, rows[:1])[0].argmax() == 2
 
 
 # -------------------------------------------------------------------- data and splits
@@ -409,17 +412,28 @@ def test_labels_and_fields_that_the_policy_does_not_know(tmp_path: Path) -> None
     with open_writer(path, plan) as writer:
         for label in ("quick", None):
             add_run(writer, list(walk("01", 8, 10, "x")), label=label)
-    with pytest.raises(TrainError, match="'quick'.*train.classes"):
+    with pytest.raises(TrainError, match=r"'quick'.*train.classes"):
         examples_of(path, plan)
     plan["train"]["classes"] = ["slow", "quick", "none"]
     with pytest.raises(TrainError, match="one class"):
         examples_of(path, plan)
     other = plan | {"fields": plan["fields"] | {"c": "/sys/c"}}
-    with pytest.raises(TrainError, match="field 'c' .* is not in it; found: a, b, knob"):
+    with pytest.raises(
+        TrainError, match=r"field 'c' .* is not in it; found: a, b, knob"
+    ):
         reading.read([str(path)], other)
     other = plan | {"fields": plan["fields"] | {"a": "/sys/other"}}
     with pytest.raises(TrainError, match="read from '/sys/a'"):
         reading.read([str(path)], other)
+
+
+def test_rows_that_come_slower_than_the_loop_are_told(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    for period, told in ((100, False), (200, True)):
+        path = tmp_path / f"{period}.mlkd"
+        make_sweep(path, plan, per_kind=1, rows=5, period_ms=period)
+        said = [n for n in examples_of(path, plan).notices if "every 200 ms" in n]
+        assert bool(said) == told
 
 
 def test_a_cell_that_lacks_a_value_is_left_out_and_named(tmp_path: Path) -> None:
@@ -482,9 +496,7 @@ def leaks(path: Path, plan: dict[str, Any], *more: Path) -> list[Any]:
     data = reading.examples(recordings, plan)
     parted = splits.Splits(data, plan)
     names = [feature["name"] for feature in plan["features"]]
-    return splits.leaks_of_runs(recordings) + splits.leaks_of_folds(
-        data, parted, names
-    )
+    return splits.leaks_of_runs(recordings) + splits.leaks_of_folds(data, parted, names)
 
 
 def test_good_data_has_no_leak(tmp_path: Path) -> None:
@@ -553,8 +565,8 @@ def test_equal_rows_on_both_sides_are_told(tmp_path: Path) -> None:
     with open_writer(tmp_path / "x.mlkd", plan) as writer:
         for n in range(8):
             kind = ("00", "01", "11", "10")[n % 4]
-            rows = [[i * 40 * (1 + (kind[0] == "1")), i * 40 * (1 + (kind[1] == "1")), 8]
-                    for i in range(10)]  # fmt: skip
+            pace = [40 * (1 + (letter == "1")) for letter in kind]
+            rows = [[i * pace[0], i * pace[1], 8] for i in range(10)]
             label = "8" if kind[0] == kind[1] else "128"
             # no run is another one's copy
             rows += [[rows[-1][0] + 1000 + n, rows[-1][1], 8]]
