@@ -170,7 +170,7 @@ def device_folder(str knob):
     """
     folder = os.path.dirname(knob)
     while folder not in ("/", ""):
-        if os.path.exists(os.path.join(folder, "dev")):
+        if os.path.isfile(os.path.join(folder, "dev")):
             return folder
         folder = os.path.dirname(folder)
     return None

@@ -140,7 +140,7 @@ def test_other_disks_files_are_left_alone(
 def write_policy(folder: Path, disk: Disk) -> Path:
     """Always recommends the lowest value."""
     text = POLICY.replace("/sys/block/*", str(disk.sys))
-    text = text.replace('"loop*"', '"ram*"').replace('"delta"', '"value"')
+    text = text.replace('"loop*"', '"ram*"')
     text = text.replace("[knob]", '[knob]\nreach = "open-files"')
     (folder / "policy.toml").write_text(text)
     (folder / "model.tflite").write_bytes(model())
