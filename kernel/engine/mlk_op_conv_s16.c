@@ -113,23 +113,16 @@ static void mlk_s16_channels(const struct mlk_conv_s16_params *p,
 }
 
 /* One tap, larger groups: weights of an output's channels are side by side. */
-static void mlk_s16_groups(const struct mlk_frame *f, const s16 *pixel,
-			   const s8 *w, u32 first, u32 n, u64 *acc)
+static void mlk_s16_groups(const struct mlk_conv_s16_params *p,
+			   const s16 *pixel, const s8 *w, u32 first, u32 n,
+			   u64 *acc)
 {
-	const struct mlk_conv_s16_params *p = &f->op->conv_s16;
 	u32 depth = p->channels / p->groups, fold = p->width / p->groups;
 	u32 phase = first % fold, i;
 	size_t step = (size_t)p->window.filter_h * p->window.filter_w * depth;
 
 	pixel += (size_t)(first / fold) * depth;
 	w += first * step;
-	if (p->groups == 1 && !p->weight_offset && f->simd &&
-	    f->simd->dots_s16) {
-		const struct mlk_dots_s16 d = { pixel, w, step, depth, n, acc };
-
-		f->simd->dots_s16(&d);
-		return;
-	}
 	for (i = 0; i < n; i++, w += step) {
 		acc[i] += mlk_dot_s16(pixel, w, p->weight_offset, depth);
 		if (++phase == fold) {
@@ -139,6 +132,24 @@ static void mlk_s16_groups(const struct mlk_frame *f, const s16 *pixel,
 	}
 }
 
+/* One tap, one group: each output has weights for all channels. */
+static void mlk_s16_rows(const struct mlk_frame *f, const s16 *pixel,
+			 const s8 *w, u32 first, u32 n, u64 *acc)
+{
+	const struct mlk_conv_s16_params *p = &f->op->conv_s16;
+	struct mlk_dots_s16 d = { pixel, w, 0, p->channels, n, acc };
+	u32 i;
+
+	d.step = (size_t)p->window.filter_h * p->window.filter_w * p->channels;
+	d.w += first * d.step;
+	if (f->simd && f->simd->dots_s16 && !p->weight_offset) {
+		f->simd->dots_s16(&d);
+		return;
+	}
+	for (i = 0; i < n; i++, d.w += d.step)
+		acc[i] += mlk_dot_s16(pixel, d.w, p->weight_offset, d.depth);
+}
+
 /* Outputs [first, first + n) of the position whose first tap is at (y, x). */
 static void mlk_s16_tile(const struct mlk_frame *f, const s16 *image, s32 y0,
 			 s32 x0, u32 first, u32 n, u64 *acc)
@@ -146,8 +157,10 @@ static void mlk_s16_tile(const struct mlk_frame *f, const s16 *image, s32 y0,
 	const struct mlk_conv_s16_params *p = &f->op->conv_s16;
 	const s8 *weights = (const s8 *)(f->program + p->weights);
 	const struct mlk_window *w = &p->window;
-	u32 depth = p->channels / p->groups, ky, kx;
+	/* small networks feel a division */
+	u32 depth = p->groups == 1 ? p->channels : p->channels / p->groups;
 	size_t tap = 0;
+	u32 ky, kx;
 
 	for (ky = 0; ky < w->filter_h; ky++) {
 		u32 y = (u32)(y0 + (s32)(ky * w->dilation_h));
@@ -165,8 +178,11 @@ static void mlk_s16_tile(const struct mlk_frame *f, const s16 *image, s32 y0,
 						 weights + tap * p->width +
 							 first,
 						 first, n, acc);
+			else if (p->groups == 1)
+				mlk_s16_rows(f, pixel, weights + tap * depth,
+					     first, n, acc);
 			else
-				mlk_s16_groups(f, pixel, weights + tap * depth,
+				mlk_s16_groups(p, pixel, weights + tap * depth,
 					       first, n, acc);
 		}
 	}
