@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Record single requests of many workloads on disks that others use, too.
+
+Loop devices in memory, slowed down by the blkio controller, stand for disks. Every
+workload runs on every device profile for some seconds; what is known of the device
+when a request is issued, and how long it took, goes to a dataset.
+"""
+
+import argparse
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from disks import LAST, PROFILES, CollectError, Disks, Records, cleaned_up
+
+from pymlk.dataset import Dataset, Writer
+from pymlk.policy import load
+
+HERE = Path(__file__).resolve().parent
+EPILOG = """\
+examples:
+  sudo ./collect.py --work /var/tmp/iolat -o all.mlkd       everything, 15 minutes
+  sudo ./collect.py --work /var/tmp/iolat -o x.mlkd --only '^web/'
+  sudo ./collect.py --work /var/tmp/iolat --teardown        clean up after a kill -9
+
+A run that is in the dataset already is skipped, so an interrupted collection goes on
+where it was. Needs root, cgroup v1 (blkio), losetup, a C compiler, numpy and pymlk.
+"""
+
+FIELDS = ["inflight", "bytes", "is_write", *(f"last_{i + 1}" for i in range(LAST))]
+# What else uses the disk: sizes, depth, mean times on and off in milliseconds.
+READER = {"other_bytes": 65536, "other_depth": 8}
+BACKUP = {"other_bytes": 131072, "other_depth": 4}
+BACKUP |= {"other_on_ms": 600, "other_off_ms": 1500}
+FLUSH = {"other_bytes": 32768, "other_depth": 16, "other_writes": 60}
+FLUSH |= {"other_on_ms": 100, "other_off_ms": 500}
+
+# `load` is the share of what the disk can do; without it requests follow each other,
+# after a pause of so many times as a request may take on average.
+WORKLOADS: dict[str, dict[str, Any]] = {
+    "web": {"load": 0.4, "sizes": "4096", **READER},
+    "oltp": {"pause": 20, "workers": 8, "sizes": "8192", "writes": 30, **READER},
+    "scan": {"pause": 10, "workers": 4, "sizes": "65536,131072", **READER},
+    "burst": {"load": 0.3, "burst": 8, "on_ms": 40, "off_ms": 300, "sizes": "4096"},
+    "mixed": {"load": 0.4, "sizes": "4096,8192,16384,32768,65536", **BACKUP},
+    "single": {"pause": 4, "workers": 1, "sizes": "4096", **BACKUP},
+    "heavy": {"load": 0.85, "sizes": "4096,16384"},
+    "dirty": {"load": 0.3, "sizes": "4096,32768", "writes": 50, **FLUSH},
+    "kv": {"load": 0.35, "burst": 3, "sizes": "4096,16384", "writes": 10, **BACKUP},
+    "log": {"load": 0.3, "burst": 4, "sizes": "4096,8192", "writes": 85, **FLUSH},
+}
+
+
+def settings(workload: str, profile: str, seed: int) -> dict[str, object]:
+    """Say what a workload is on a disk of that speed."""
+    given = dict(WORKLOADS[workload])
+    iops, megabytes = PROFILES[profile]
+    mean = np.mean([int(size) for size in given["sizes"].split(",")])
+    rate = min(iops, megabytes * 1e6 / mean)
+    # the slower of the two ways decides
+    writes = given.get("writes", 0) / 100
+    rate = min(rate, rate / 2 / writes) if writes else rate
+    if "load" in given:
+        given["rate"] = round(given.pop("load") * rate)
+        given["workers"] = 64
+    else:
+        given["think_us"] = round(given.pop("pause") * 1e6 / rate)
+    return {**given, "seed": seed}
+
+
+def knee(took_us: Any) -> int:
+    """Where a distribution of times stops being fast, in microseconds.
+
+    The point of the cumulative distribution, over the logarithm of time, that lies
+    farthest above the line between its ends (the "kneedle" rule): a steep rise, then
+    a long tail.
+    """
+    x = np.log(np.sort(np.maximum(took_us, 1)))
+    # single outliers must not move the ends
+    low, high = np.quantile(x, [0.01, 0.999])
+    y = np.linspace(0, 1, len(x))
+    above = y - np.clip((x - low) / max(high - low, 1e-9), 0, 1)
+    return int(np.exp(x[above.argmax()])) + 1
+
+
+def thin(count: int, most: int) -> Any:
+    """Choose rows: at most so many, in pieces all over the run."""
+    if count <= most:
+        return np.arange(count)
+    pieces = 10
+    starts = np.linspace(0, count - most // pieces, pieces).astype(int)
+    return np.unique((starts[:, None] + np.arange(most // pieces)).ravel())
+
+
+def rows(records: Records, most: int) -> tuple[Any, Any, int]:
+    """Make times and values for a dataset, and say from where a request is slow."""
+    # the first have no four predecessors
+    kept = records[64:]
+    slow_us = knee(kept["took_us"])
+    kept = kept[thin(len(kept), most)]
+    columns = [kept["inflight"], kept["bytes"], kept["is_write"]]
+    columns += [kept["last_us"][:, i] for i in range(LAST)]
+    columns += [kept["took_us"], kept["took_us"] > slow_us]
+    return kept["issued_ns"].astype("i8"), np.stack(columns, 1).astype("i8"), slow_us
+
+
+def collect(disks: Disks, args: argparse.Namespace) -> None:
+    """Do all runs; each is in the dataset when it has ended."""
+    names = [*FIELDS, "took_us", "slow"]
+    plan = load(str(HERE), model=False)
+    done: set[tuple[str, str, int]] = set()
+    if args.out.exists():
+        with Dataset(str(args.out)) as before:
+            done = {(run.workload, run.group, run.seed) for run in before.runs}
+    cells = [
+        (workload, profile, seed)
+        for seed in range(1, args.seeds + 1)
+        for profile in PROFILES
+        for workload in WORKLOADS
+        if (workload, profile, seed) not in done
+        and re.search(args.only, f"{workload}/{profile}/{seed}")
+    ]
+    with Writer(str(args.out), plan, names, [1] * len(names), append=True) as writer:
+        for n, (workload, profile, seed) in enumerate(cells, 1):
+            disks.limit(profile)
+            given = settings(workload, profile, seed)
+            records = disks.run(args.seconds, given)
+            t, values, slow_us = rows(records, args.rows)
+            tags = {k: str(v) for k, v in given.items()} | {"slow_us": str(slow_us)}
+            run = writer.begin(
+                workload=workload, device="loop", group=profile, seed=seed, tags=tags
+            )
+            writer.rows(run, t, values, np.ones(values.shape, bool))
+            writer.end(run, seconds=args.seconds)
+            share = values[:, -1].mean()
+            print(
+                f"[{n}/{len(cells)}] {workload:7} {profile:15} {len(records):7} requests"
+                f"  slow from {slow_us:7} us: {share:6.1%}",
+                flush=True,
+            )
+
+
+def main() -> int:
+    """Read the command line and do what it says."""
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n")[0],
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--work", type=Path, required=True, help="directory for all")
+    parser.add_argument("-o", "--out", type=Path, help="dataset, made or continued")
+    parser.add_argument("--seconds", type=float, default=10, help="length of a run")
+    parser.add_argument("--seeds", type=int, default=1, help="runs per cell")
+    parser.add_argument("--rows", type=int, default=1000, help="most rows of a run")
+    parser.add_argument("--only", default="", help="regular expression on run names")
+    parser.add_argument("--teardown", action="store_true", help="only clean up")
+    args = parser.parse_args()
+    if not args.out and not args.teardown:
+        parser.error("-o is missing")
+    disks = Disks(args.work.resolve(), 1)
+    try:
+        args.work.mkdir(parents=True, exist_ok=True)
+        if args.teardown:
+            disks.teardown()
+            return 0
+        disks.check()
+        with cleaned_up(disks):
+            disks.setup()
+            collect(disks, args)
+    except (CollectError, OSError) as e:
+        print(f"collect.py: {e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
