@@ -58,9 +58,22 @@ PARTS = {
             "pymlk.serve",
             "pymlk.service",
             "pymlk.stream",
+            "pymlk.toml",
             "pymlk.trial",
         ],
         ["msgspec"],
+    ),
+    "PYMLK_COLLECT": (
+        [],
+        [
+            "pymlk.cli.collect",
+            "pymlk.collect",
+            "pymlk.dataset",
+            "pymlk.jobs",
+            "pymlk.rows",
+            "pymlk.sampler",
+        ],
+        [],
     ),
     "PYMLK_REPLAY": (
         [],

@@ -57,5 +57,9 @@ class RecordError(MlkError, ValueError):
     """A log of decisions is in use, has a wrong size, or is none."""
 
 
+class DatasetError(MlkError, ValueError):
+    """A dataset is damaged, another policy's, in use, or none; the text says where."""
+
+
 class StateError(MlkError, OSError):
     """What was learnt cannot be kept or forgotten; carries errno and path."""

@@ -8,7 +8,6 @@ compiler.
 
 import os
 import re
-import tomllib
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -18,6 +17,7 @@ from .attrs import AttrSet
 from .compile import compile_model
 from .engine import Program
 from .errors import FieldSyntaxError, ModelError, PolicyError
+from .toml import read_toml
 
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -165,35 +165,6 @@ def find_policy(name: str) -> str:
         f"{name}: no such file and no shipped policy; shipped are: "
         f"{', '.join(known) or 'none'}"
     )
-
-
-def _parse(path: str) -> Policy:
-    try:
-        with open(path, "rb") as file:
-            raw = tomllib.load(file)
-    except tomllib.TOMLDecodeError as error:
-        raise PolicyError(f"{path}: {error}") from error
-    except UnicodeDecodeError as error:
-        raise PolicyError(f"{path}: is no UTF-8 text: {error}") from error
-    try:
-        return msgspec.convert(raw, Policy)
-    except msgspec.ValidationError as error:
-        raise PolicyError(_explain(path, raw, str(error))) from error
-
-
-def _explain(path: str, raw: Any, text: str) -> str:
-    """Turn ``Expected `int` - at `$.guard.settle``` into file, key, found, expected."""
-    what, _, where = text.partition(" - at `$.")
-    key = where.rstrip("`")
-    found = raw
-    for part in re.findall(r"[^.\[\]]+", key):
-        try:
-            found = found[int(part)] if isinstance(found, list) else found[part]
-        except (KeyError, IndexError, TypeError, ValueError):
-            return f"{path}: {key}: {what}"
-    if not key or isinstance(found, dict):
-        return f"{path}: {key + ': ' if key else ''}{what}"
-    return f"{path}: {key}: {what}; found {found!r}"
 
 
 class _Checker:
@@ -365,13 +336,16 @@ def _program(checker: _Checker, folder: str, name: str) -> bytes:
         raise PolicyError(f"{checker.path}: model.file: {path}: {error}") from error
 
 
-def load(name: str) -> dict[str, Any]:
+def load(name: str, *, model: bool = True) -> dict[str, Any]:
     """Load a policy and make its program.
 
     Parameters
     ----------
     name : str
         A path, a folder, or the name of a shipped policy.
+    model : bool
+        False: for whoever collects what a model is made from. Its file is not opened,
+        and the plan has no ``program``.
 
     Returns
     -------
@@ -394,10 +368,7 @@ def load(name: str) -> dict[str, Any]:
     [8, 32, 128, 512, 2048]
     """
     path = find_policy(name)
-    try:
-        policy = _parse(path)
-    except OSError as error:
-        raise PolicyError(f"{path}: {error.strerror}") from error
+    policy = read_toml(path, Policy)
     checker = _Checker(path, policy)
     checker.check()
     plan: dict[str, Any] = msgspec.to_builtins(policy)
@@ -406,5 +377,6 @@ def load(name: str) -> dict[str, Any]:
     plan["objective"] = policy.objective and policy.objective.maximise
     plan["features"] = plan.pop("feature")
     plan["file"] = path
-    plan["program"] = _program(checker, os.path.dirname(path), policy.model.file)
+    if model:
+        plan["program"] = _program(checker, os.path.dirname(path), policy.model.file)
     return plan

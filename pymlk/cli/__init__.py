@@ -119,6 +119,24 @@ def _state_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text} found, NAME=VALUE expected")
+    return name, value
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} found, above 0 to 1000 expected")
+    return value
+
+
+def _values(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
 def _learnt_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--learnt-dir",
@@ -307,6 +325,106 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     _learnt_dir(p)
 
 
+def _add_collect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _command(
+        commands,
+        "collect",
+        "record what a policy would see, for training; sweep its knob",
+        "pymlk collect readahead -o run.mlkd --seconds 60 --label idle",
+        "pymlk collect ./policy.toml -o run.mlkd --label seq -- fio job.fio",
+        "pymlk collect readahead -o run.mlkd --device sdb --sweep --seeds 3 "
+        "--score-json jobs.0.read.iops --seconds 10 -- "
+        "fio --runtime={seconds} --output-format=json job.fio",
+        "pymlk collect readahead -o run.mlkd --jobs jobs.toml --dry-run",
+        "pymlk collect --info run.mlkd",
+    )
+    p.usage = "pymlk collect POLICY -o FILE [options] [-- COMMAND ...]"
+    p.add_argument(
+        "policy",
+        nargs="?",
+        metavar="POLICY",
+        help="policy file, its folder, or a shipped name; it needs no model yet",
+    )
+    p.add_argument("-o", "--output", metavar="FILE", help="the dataset, .mlkd")
+    p.add_argument(
+        "--append",
+        action="store_true",
+        help="go on behind what FILE has; --sweep and --jobs do it anyway, and leave "
+        "out what is there",
+    )
+    p.add_argument("--info", metavar="FILE", help="only say what that dataset has")
+    p.add_argument(
+        "--jobs", metavar="FILE", help="record the workloads that this TOML file names"
+    )
+    p.add_argument(
+        "--dry-run", action="store_true", help="only say how many runs there are"
+    )
+    p.add_argument(
+        "--device",
+        action="append",
+        metavar="NAME",
+        help="record this one (a pattern), even if the policy skips it; again for more",
+    )
+    p.add_argument(
+        "--rate",
+        type=_rate,
+        metavar="HZ",
+        help="snapshots a second, at most 1000 (default: as often as the policy "
+        "decides, but 10); of models in the kernel each sample is taken",
+    )
+    p.add_argument(
+        "--seconds",
+        type=_positive,
+        metavar="N",
+        help="record so long; a COMMAND without {seconds} in its words is ended then",
+    )
+    p.add_argument(
+        "--settle",
+        type=_positive,
+        metavar="N",
+        default=0.0,
+        help="leave out the first so many seconds of each run",
+    )
+    p.add_argument("--label", metavar="TEXT", help="what it is an example of")
+    p.add_argument(
+        "--workload", metavar="TEXT", help="its name (default: label or program)"
+    )
+    p.add_argument(
+        "--group",
+        default="",
+        metavar="TEXT",
+        help="what tests of a model must leave out as a whole: a board, a disk",
+    )
+    p.add_argument(
+        "--tag", action="append", type=_pair, default=[], metavar="NAME=VALUE"
+    )
+    p.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of a single run, to be noted"
+    )
+    p.add_argument(
+        "--sweep",
+        action="store_true",
+        help="run COMMAND at each value of the knob, which is put back at the end",
+    )
+    p.add_argument("--values", type=_values, metavar="A,B", help="sweep only these")
+    p.add_argument(
+        "--seeds", type=_count, default=1, metavar="N", help="sweep so many times"
+    )
+    p.add_argument(
+        "--score",
+        metavar="REGEX",
+        help="the score is the last match of its group in what COMMAND prints; more is "
+        "better (default: the objective's rate)",
+    )
+    p.add_argument(
+        "--score-json",
+        metavar="PATH",
+        help="the same in the JSON that it prints, such as jobs.0.read.iops",
+    )
+    _root(p)
+    _state_dir(p)
+
+
 def _add_proxy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = _command(
         commands,
@@ -389,6 +507,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_attrs(commands)
     _add_models(commands)
     _add_run(commands)
+    _add_collect(commands)
     _add_record(commands)
     _add_proxy(commands)
     p = _command(
@@ -434,7 +553,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------------
     The main thread only (signals).
     """
-    options = make_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    # a workload's own options are none of ours
+    end = words.index("--") if words[:1] == ["collect"] and "--" in words else None
+    options = make_parser().parse_args(words[:end])
+    options.command = words[end + 1 :] if end is not None else []
     try:
         command = import_module(f"{__name__}.{options.module}")
         code: int = command.main(options)

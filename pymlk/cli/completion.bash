@@ -6,7 +6,7 @@
 #    source ~/.local/share/bash_completion/pymlk
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_pymlk_subparsers=(attrs inspect compile bench run restore learn replay export proxy completion)
+_shtab_pymlk_subparsers=(attrs inspect compile bench run restore learn collect replay export proxy completion)
 
 _shtab_pymlk_attrs_option_strings=(-h --help --json --find --watch --count --root)
 _shtab_pymlk_inspect_option_strings=(-h --help --json --profile --rounds --budget-ns --speed)
@@ -15,6 +15,7 @@ _shtab_pymlk_bench_option_strings=(-h --help --json --rounds)
 _shtab_pymlk_run_option_strings=(-h --help --json --apply --mode --quiet --seconds --decisions --record --record-size --root --state-dir --learnt-dir)
 _shtab_pymlk_restore_option_strings=(-h --help --json --state-dir)
 _shtab_pymlk_learn_option_strings=(-h --help --json --show --reset --learnt-dir)
+_shtab_pymlk_collect_option_strings=(-h --help --json -o --output --append --info --jobs --dry-run --device --rate --seconds --settle --label --workload --group --tag --seed --sweep --values --seeds --score --score-json --root --state-dir)
 _shtab_pymlk_replay_option_strings=(-h --help --json --why)
 _shtab_pymlk_export_option_strings=(-h --help --json -o --output)
 _shtab_pymlk_proxy_option_strings=(-h --help --json --control --mode --watch --count --seconds --root)
@@ -35,6 +36,13 @@ _shtab_pymlk_run___state_dir_COMPGEN=_shtab_compgen_dirs
 _shtab_pymlk_run___learnt_dir_COMPGEN=_shtab_compgen_dirs
 _shtab_pymlk_restore___state_dir_COMPGEN=_shtab_compgen_dirs
 _shtab_pymlk_learn___learnt_dir_COMPGEN=_shtab_compgen_dirs
+_shtab_pymlk_collect_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_pymlk_collect__o_COMPGEN=_shtab_compgen_files
+_shtab_pymlk_collect___output_COMPGEN=_shtab_compgen_files
+_shtab_pymlk_collect___info_COMPGEN=_shtab_compgen_files
+_shtab_pymlk_collect___jobs_COMPGEN=_shtab_compgen_files
+_shtab_pymlk_collect___root_COMPGEN=_shtab_compgen_dirs
+_shtab_pymlk_collect___state_dir_COMPGEN=_shtab_compgen_dirs
 _shtab_pymlk_replay_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_pymlk_export_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_pymlk_export__o_COMPGEN=_shtab_compgen_files
@@ -44,7 +52,7 @@ _shtab_pymlk_proxy___root_COMPGEN=_shtab_compgen_dirs
 _shtab_pymlk_run___mode_choices=(learning collaboration recommendation always)
 _shtab_pymlk_proxy___control_choices=(init start run stop sample discard)
 _shtab_pymlk_proxy___mode_choices=(emergency learning collaboration recommendation)
-_shtab_pymlk_pos_0_choices=(attrs inspect compile bench run restore learn replay export proxy completion)
+_shtab_pymlk_pos_0_choices=(attrs inspect compile bench run restore learn collect replay export proxy completion)
 
 _shtab_pymlk_attrs_pos_0_nargs='*'
 _shtab_pymlk_attrs__h_nargs=0
@@ -76,6 +84,12 @@ _shtab_pymlk_learn__h_nargs=0
 _shtab_pymlk_learn___help_nargs=0
 _shtab_pymlk_learn___json_nargs=0
 _shtab_pymlk_learn___show_nargs='?'
+_shtab_pymlk_collect__h_nargs=0
+_shtab_pymlk_collect___help_nargs=0
+_shtab_pymlk_collect___json_nargs=0
+_shtab_pymlk_collect___append_nargs=0
+_shtab_pymlk_collect___dry_run_nargs=0
+_shtab_pymlk_collect___sweep_nargs=0
 _shtab_pymlk_replay__h_nargs=0
 _shtab_pymlk_replay___help_nargs=0
 _shtab_pymlk_replay___json_nargs=0
