@@ -35,10 +35,11 @@ where it was. Needs root, cgroup v1 (blkio), losetup, a C compiler, numpy and py
 FIELDS = ["inflight", "bytes", "is_write", *(f"last_{i + 1}" for i in range(LAST))]
 # What else uses the disk: sizes, depth, mean times on and off in milliseconds.
 READER = {"other_bytes": 65536, "other_depth": 8}
+READER |= {"other_on_ms": 300, "other_off_ms": 600}
 BACKUP = {"other_bytes": 131072, "other_depth": 4}
-BACKUP |= {"other_on_ms": 600, "other_off_ms": 1500}
+BACKUP |= {"other_on_ms": 800, "other_off_ms": 1200}
 FLUSH = {"other_bytes": 32768, "other_depth": 16, "other_writes": 60}
-FLUSH |= {"other_on_ms": 100, "other_off_ms": 500}
+FLUSH |= {"other_on_ms": 250, "other_off_ms": 500}
 
 # `load` is the share of what the disk can do; without it requests follow each other,
 # after a pause of so many times as a request may take on average.
@@ -46,10 +47,10 @@ WORKLOADS: dict[str, dict[str, Any]] = {
     "web": {"load": 0.4, "sizes": "4096", **READER},
     "oltp": {"pause": 20, "workers": 8, "sizes": "8192", "writes": 30, **READER},
     "scan": {"pause": 10, "workers": 4, "sizes": "65536,131072", **READER},
-    "burst": {"load": 0.3, "burst": 8, "on_ms": 40, "off_ms": 300, "sizes": "4096"},
+    "burst": {"load": 0.4, "burst": 5, "on_ms": 150, "off_ms": 600, "sizes": "4096"},
     "mixed": {"load": 0.4, "sizes": "4096,8192,16384,32768,65536", **BACKUP},
-    "single": {"pause": 4, "workers": 1, "sizes": "4096", **BACKUP},
-    "heavy": {"load": 0.85, "sizes": "4096,16384"},
+    "single": {"pause": 2, "workers": 1, "sizes": "4096", **BACKUP},
+    "heavy": {"load": 0.7, "burst": 2, "on_ms": 300, "off_ms": 300, "sizes": "4096,16384"},
     "dirty": {"load": 0.3, "sizes": "4096,32768", "writes": 50, **FLUSH},
     "kv": {"load": 0.35, "burst": 3, "sizes": "4096,16384", "writes": 10, **BACKUP},
     "log": {"load": 0.3, "burst": 4, "sizes": "4096,8192", "writes": 85, **FLUSH},
@@ -76,16 +77,14 @@ def settings(workload: str, profile: str, seed: int) -> dict[str, object]:
 def knee(took_us: Any) -> int:
     """Where a distribution of times stops being fast, in microseconds.
 
-    The point of the cumulative distribution, over the logarithm of time, that lies
-    farthest above the line between its ends (the "kneedle" rule): a steep rise, then
-    a long tail.
+    The point of the cumulative distribution that lies farthest above the line between
+    its ends (the "kneedle" rule): before it a steep rise, behind it a long tail.
     """
-    x = np.log(np.sort(np.maximum(took_us, 1)))
+    x = np.sort(took_us).astype(float)
     # single outliers must not move the ends
     low, high = np.quantile(x, [0.01, 0.999])
-    y = np.linspace(0, 1, len(x))
-    above = y - np.clip((x - low) / max(high - low, 1e-9), 0, 1)
-    return int(np.exp(x[above.argmax()])) + 1
+    above = np.linspace(0, 1, len(x)) - np.clip((x - low) / max(high - low, 1), 0, 1)
+    return int(x[above.argmax()]) + 1
 
 
 def thin(count: int, most: int) -> Any:
