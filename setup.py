@@ -77,7 +77,13 @@ PARTS = {
     ),
     "PYMLK_REPLAY": (
         [],
-        ["pymlk.records", "pymlk.replay", "pymlk.cli.replay", "pymlk.cli.export"],
+        [
+            "pymlk.cli.export",
+            "pymlk.cli.replay",
+            "pymlk.convert",
+            "pymlk.records",
+            "pymlk.replay",
+        ],
         [],
     ),
     "PYMLK_LEARN": (

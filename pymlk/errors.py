@@ -41,6 +41,10 @@ class PolicyError(MlkError, ValueError):
     """A policy file is wrong: the text names file, key, what was found and expected."""
 
 
+class TrainError(MlkError, ValueError):
+    """A model cannot be trained or judged on this data; the text says what to do."""
+
+
 class JournalError(MlkError, OSError):
     """The knob journal cannot be written or belongs to a run that is still alive."""
 

@@ -23,12 +23,15 @@ Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 NotNegative = Annotated[float, Meta(ge=0.0)]
+Size = Annotated[int, Meta(ge=1, le=1024)]
 
 
 class ModelPart(Struct, forbid_unknown_fields=True):
     """The model: a ``.tflite`` file or a program, beside the policy."""
 
     file: str
+    # so many last rows of features, oldest first, are its input
+    history: Annotated[int, Meta(ge=1, le=64)] = 1
 
 
 class Feature(Struct, forbid_unknown_fields=True):
@@ -99,6 +102,45 @@ class Learn(Struct, forbid_unknown_fields=True):
     memory: Literal[64, 256, 1024, 4096, 16384] = 1024
 
 
+class Train(Struct, forbid_unknown_fields=True):
+    """How `pymlk train` makes the model; the loop has no use for it."""
+
+    target: Literal["sweep", "label", "future"]
+    family: Literal["mlp", "conv", "trees", "linear"] = "mlp"
+    # networks
+    hidden: Annotated[list[Size], Meta(max_length=3)] = msgspec.field(
+        default_factory=lambda: [16, 8]
+    )
+    activation: Literal["relu", "tanh", "sigmoid"] = "relu"
+    filters: Size = 8
+    width: Size = 3
+    epochs: Annotated[int, Meta(ge=1, le=100_000)] = 300
+    rate: Positive = 3e-3
+    # how they are quantised
+    bits: Literal[8, 16] = 8
+    weight_bits: Literal[8, 16] = 8
+    per_channel: bool = True
+    tune: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    # trees
+    trees: Size = 16
+    leaves: Annotated[int, Meta(ge=2, le=64)] = 8
+    max_macs: Annotated[int, Meta(ge=1)] = 200_000
+    # examples
+    orders: Annotated[int, Meta(ge=1, le=100)] = 8
+    balance: bool = True
+    split: Literal["cell", "workload", "group", "time"] | None = None
+    folds: Annotated[int, Meta(ge=2, le=20)] = 5
+    # target = "sweep": what a change must gain, for each place, in log score
+    change_cost: NotNegative = 0.01
+    # target = "label": those of the knob's values; without them labels are values
+    classes: list[str] = []
+    # target = "future": what, when, and where one class ends and the next begins
+    of: str | None = None
+    horizon_s: NotNegative | None = None
+    rows: Annotated[int, Meta(ge=0)] | None = None
+    thresholds: list[float] = []
+
+
 class Policy(Struct, forbid_unknown_fields=True):
     """One policy file."""
 
@@ -116,6 +158,7 @@ class Policy(Struct, forbid_unknown_fields=True):
     guard: Guard = msgspec.field(default_factory=Guard)
     trial: Trial = msgspec.field(default_factory=Trial)
     learn: Learn | None = None
+    train: Train | None = None
 
 
 def _shipped() -> str:
@@ -209,6 +252,8 @@ class _Checker:
             self.field("objective.maximise", policy.objective.maximise)
         if policy.guard.min_activity is not None:
             self.field("guard.min_activity.field", policy.guard.min_activity.field)
+        if policy.train is not None:
+            self.train(policy.train)
 
     def attributes(self) -> None:
         """Fields and knob are attributes of sysfs and procfs."""
@@ -289,9 +334,45 @@ class _Checker:
                 f"{self.policy.knob.default} found, expected one of {values}",
             )
 
+    def train(self, train: Train) -> None:
+        policy = self.policy
+        choices = len(policy.knob.values)
+        if train.classes and len(train.classes) != choices:
+            self.refuse(
+                "train.classes",
+                f"{len(train.classes)} found, expected {choices}: one for each of the "
+                "knob values",
+            )
+        if train.family == "conv" and train.width > policy.model.history:
+            self.refuse(
+                "train.width",
+                f"{train.width} found, expected at most model.history, "
+                f"{policy.model.history}",
+            )
+        if train.weight_bits > train.bits:
+            self.refuse("train.weight_bits", "16 found, but train.bits is 8")
+        if train.target == "future":
+            self.future(train)
+
+    def future(self, train: Train) -> None:
+        names = {f.name for f in self.policy.feature} | set(self.policy.fields)
+        if train.of not in names:
+            self.refuse("train.of", f"{train.of!r} found, expected a field or feature")
+        if (train.horizon_s is None) == (train.rows is None):
+            self.refuse("train.horizon_s", "either it or train.rows is expected")
+        choices = len(self.policy.knob.values)
+        ascending = sorted(set(train.thresholds))
+        if train.thresholds != ascending or len(ascending) != choices - 1:
+            self.refuse(
+                "train.thresholds",
+                f"{train.thresholds} found, expected {choices - 1} ascending numbers: "
+                "between two of the knob values each",
+            )
+
     def model(self, program: Program) -> None:
         """The model must fit the features, the knob, and what confidence means."""
         inputs, outputs = program.inputs, program.outputs
+        history = self.policy.model.history
         if len(inputs) != 1 or len(outputs) != 1:
             self.refuse(
                 "model.file",
@@ -299,7 +380,7 @@ class _Checker:
                 "expected one each",
             )
         for what, tensor, count in (
-            ("features", inputs[0], len(self.policy.feature)),
+            ("features", inputs[0], len(self.policy.feature) * history),
             ("knob values", outputs[0], len(self.policy.knob.values)),
         ):
             size = 1
@@ -309,7 +390,8 @@ class _Checker:
                 self.refuse(
                     "model.file",
                     f"tensor {tensor['name']!r} is {tensor['dtype']} of {size}, "
-                    f"expected int8 of {count}: one for each of the {what}",
+                    f"expected int8 of {count}: one for each of the {what}"
+                    + (f" in {history} rows" if history > 1 else ""),
                 )
         scale, zero = outputs[0]["scale"], outputs[0]["zero_point"]
         if (-128 - zero) * scale < -0.01 or (127 - zero) * scale > 1.01:

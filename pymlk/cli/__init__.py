@@ -104,6 +104,15 @@ def _speed(text: str) -> tuple[int, ...]:
     return values
 
 
+def _sizes(text: str) -> list[int]:
+    values = [int(value) for value in text.split(",")] if text else []
+    if len(values) > 3 or not all(1 <= value <= 1024 for value in values):
+        raise argparse.ArgumentTypeError(
+            f"{text} found, at most three sizes from 1 to 1024 expected, such as 16,8"
+        )
+    return values
+
+
 def _root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root", default="/", metavar="DIR", help="prefix of all attribute paths"
@@ -425,6 +434,80 @@ def _add_collect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _state_dir(p)
 
 
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _command(
+        commands,
+        "train",
+        "train a policy's model on datasets, and judge it",
+        "pymlk train ./policy.toml run.mlkd",
+        "pymlk train ./policy.toml run.mlkd --family trees --no-write",
+        "pymlk train ./policy.toml monday.mlkd tuesday.mlkd --search 50",
+        "pymlk train ./policy.toml run.mlkd --json | jq .model.score",
+    )
+    p.add_argument(
+        "policy", metavar="POLICY", help="policy file or its folder, with [train]"
+    )
+    p.add_argument("data", nargs="+", metavar="DATA", help="datasets (.mlkd)")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    p.add_argument(
+        "--family",
+        choices=("mlp", "conv", "trees", "linear"),
+        help="instead of what the policy says",
+    )
+    p.add_argument(
+        "--hidden", type=_sizes, metavar="A,B", help="sizes of hidden layers, instead"
+    )
+    p.add_argument("--epochs", type=_count, metavar="N", help="most epochs, instead")
+    p.add_argument(
+        "--search",
+        type=_count,
+        metavar="N",
+        help="try N settings first, on folds that then say nothing of the result; goes "
+        "on with search.journal beside the policy",
+    )
+    p.add_argument(
+        "--allow-leak",
+        action="append",
+        metavar="NAME",
+        help="a feature, or `knob`, that may tell the class; again for more",
+    )
+    p.add_argument(
+        "--no-write", action="store_true", help="only say how good the model is"
+    )
+    p.add_argument(
+        "--force",
+        action="store_true",
+        help="write a model that does not beat what needs none",
+    )
+    p = _command(
+        commands,
+        "eval",
+        "judge a policy's model on datasets",
+        "pymlk eval readahead run.mlkd",
+        "pymlk eval readahead run.mlkd --report readahead.html",
+        "pymlk eval ./policy.toml run.mlkd --folds --json",
+        "pymlk eval ./policy.toml run.mlkd --target-ns 200",
+    )
+    p.add_argument(
+        "policy", metavar="POLICY", help="policy file, its folder, or a shipped name"
+    )
+    p.add_argument("data", nargs="+", metavar="DATA", help="datasets (.mlkd)")
+    p.add_argument("--report", metavar="FILE", help="write an HTML page with plots")
+    p.add_argument(
+        "--folds",
+        action="store_true",
+        help="train anew with parts left out, each workload and each group too, and "
+        "judge those models instead of the policy's own",
+    )
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of --folds")
+    p.add_argument(
+        "--target-ns",
+        type=_count,
+        metavar="N",
+        help="exit code 1 if the median of a run is longer",
+    )
+
+
 def _add_proxy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = _command(
         commands,
@@ -473,13 +556,24 @@ def _add_record(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     p = _command(
         commands,
         "export",
-        "write recorded decisions as a table",
+        "write recorded decisions or a dataset as a table, or a dataset from one",
         "pymlk export /var/log/pymlk/readahead -o decisions.csv",
         "pymlk export /var/log/pymlk/readahead -o decisions.parquet",
+        "pymlk export run.mlkd -o run.parquet",
+        "pymlk export run.parquet -o run.mlkd",
     )
-    p.add_argument("log", metavar="LOG", help="folder of a record, or one file of it")
     p.add_argument(
-        "-o", "--output", metavar="FILE", required=True, help=".csv or .parquet"
+        "log",
+        metavar="LOG",
+        help="folder of a record, or one file of it; a dataset (.mlkd), or what was "
+        "exported of one (.parquet)",
+    )
+    p.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        required=True,
+        help=".csv, .parquet; .mlkd from .parquet",
     )
 
 
@@ -508,6 +602,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_models(commands)
     _add_run(commands)
     _add_collect(commands)
+    _add_train(commands)
     _add_record(commands)
     _add_proxy(commands)
     p = _command(
