@@ -356,8 +356,13 @@ class _Checker:
 
     def future(self, train: Train) -> None:
         names = {f.name for f in self.policy.feature} | set(self.policy.fields)
-        if train.of not in names:
-            self.refuse("train.of", f"{train.of!r} found, expected a field or feature")
+        # of the same moment it may be a label, which only a dataset has
+        if train.of is None or (train.of not in names and train.rows != 0):
+            self.refuse(
+                "train.of",
+                f"{train.of!r} found, expected a field or feature, or, with rows = 0, "
+                "a column of the dataset",
+            )
         if (train.horizon_s is None) == (train.rows is None):
             self.refuse("train.horizon_s", "either it or train.rows is expected")
         choices = len(self.policy.knob.values)

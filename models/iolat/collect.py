@@ -34,11 +34,11 @@ where it was. Needs root, cgroup v1 (blkio), losetup, a C compiler, numpy and py
 
 FIELDS = ["inflight", "bytes", "is_write", *(f"last_{i + 1}" for i in range(LAST))]
 # What else uses the disk: sizes, depth, mean times on and off in milliseconds.
-READER = {"other_bytes": 65536, "other_depth": 8}
+READER = {"other_bytes": 65536, "other_depth": 16}
 READER |= {"other_on_ms": 300, "other_off_ms": 600}
-BACKUP = {"other_bytes": 131072, "other_depth": 4}
-BACKUP |= {"other_on_ms": 800, "other_off_ms": 1200}
-FLUSH = {"other_bytes": 32768, "other_depth": 16, "other_writes": 60}
+BACKUP = {"other_bytes": 131072, "other_depth": 16}
+BACKUP |= {"other_on_ms": 600, "other_off_ms": 900}
+FLUSH = {"other_bytes": 32768, "other_depth": 24, "other_writes": 60}
 FLUSH |= {"other_on_ms": 250, "other_off_ms": 500}
 
 # `load` is the share of what the disk can do; without it requests follow each other,
@@ -74,17 +74,20 @@ def settings(workload: str, profile: str, seed: int) -> dict[str, object]:
     return {**given, "seed": seed}
 
 
-def knee(took_us: Any) -> int:
-    """Where a distribution of times stops being fast, in microseconds.
+def slow_from(took_us: Any) -> int:
+    """Where times stop being fast, in microseconds.
 
-    The point of the cumulative distribution that lies farthest above the line between
-    its ends (the "kneedle" rule): before it a steep rise, behind it a long tail.
+    Otsu's threshold of the logarithm: of all ways to part the times into two classes the
+    one with the least variance inside them. At least ten times what the fastest tenth
+    takes, so that a run without slow requests is not cut in two.
     """
-    x = np.sort(took_us).astype(float)
-    # single outliers must not move the ends
-    low, high = np.quantile(x, [0.01, 0.999])
-    above = np.linspace(0, 1, len(x)) - np.clip((x - low) / max(high - low, 1), 0, 1)
-    return int(x[above.argmax()]) + 1
+    share, edges = np.histogram(np.log10(np.maximum(took_us, 1.0)), 128)
+    share = share / share.sum()
+    middle = (edges[1:] + edges[:-1]) / 2
+    below, sums = np.cumsum(share), np.cumsum(share * middle)
+    between = (sums[-1] * below - sums) ** 2 / np.maximum(below * (1 - below), 1e-12)
+    otsu = 10 ** edges[1 + int(between.argmax())]
+    return int(max(otsu, 10 * np.quantile(took_us, 0.1)))
 
 
 def thin(count: int, most: int) -> Any:
@@ -100,7 +103,7 @@ def rows(records: Records, most: int) -> tuple[Any, Any, int]:
     """Make times and values for a dataset, and say from where a request is slow."""
     # the first have no four predecessors
     kept = records[64:]
-    slow_us = knee(kept["took_us"])
+    slow_us = slow_from(kept["took_us"])
     kept = kept[thin(len(kept), most)]
     columns = [kept["inflight"], kept["bytes"], kept["is_write"]]
     columns += [kept["last_us"][:, i] for i in range(LAST)]
