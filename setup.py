@@ -60,21 +60,27 @@ PARTS = {
             "pymlk.stream",
             "pymlk.toml",
             "pymlk.trial",
+            "pymlk.varint",
         ],
         ["msgspec"],
     ),
     "PYMLK_COLLECT": (
         [],
         [
+            "pymlk.check",
+            "pymlk.cli.check",
             "pymlk.cli.collect",
+            "pymlk.cli.new",
             "pymlk.collect",
             "pymlk.dataset",
             "pymlk.jobs",
             "pymlk.rows",
             "pymlk.sampler",
+            "pymlk.scaffold",
         ],
         [],
     ),
+    "PYMLK_TRAIN": (["pymlk.train"], ["pymlk.cli.eval", "pymlk.cli.train"], []),
     "PYMLK_REPLAY": (
         [],
         [
@@ -103,7 +109,11 @@ PARTS = {
     "PYMLK_MODELS": (["pymlk.models", "pymlk.models.readahead"], [], []),
 }
 
-EXTRAS = {"PYMLK_TFLITE": "tflite", "PYMLK_REPLAY": "export"}
+EXTRAS = {
+    "PYMLK_TFLITE": "tflite",
+    "PYMLK_REPLAY": "export",
+    "PYMLK_TRAIN": "train",
+}
 
 
 def is_off(symbol):

@@ -290,8 +290,6 @@ class Collector:
 
     Attributes
     ----------
-    done : set of tuple
-        Keys of the cells that the dataset has good runs of.
     stopped : bool
         Set it, in a signal handler for example, and what runs is ended.
     progress : callable or None
@@ -322,7 +320,7 @@ class Collector:
         self.plan, self.path, self.root = plan, path, root
         self.stopped = False
         self.progress: Callable[[float, int, int], None] | None = None
-        self.done: set[tuple[Any, ...]] = set()
+        self._done: set[tuple[Any, ...]] = set()
         self._rate, self._settle, self._wanted = rate, settle, list(devices)
         self._append, self._state_dir = append, state_dir
         self._fields = list(plan["fields"])
@@ -342,7 +340,29 @@ class Collector:
         with Dataset(path) as found:
             self._scales = found.scales
             for run in found.runs:
-                self.done.add((run.workload, run.group, run.label, run.knob, run.seed))
+                key = (run.workload, run.group, run.label, run.knob, run.seed)
+                # also for whoever names no device
+                self._done |= {(*key, run.device), (*key, None)}
+
+    def is_done(self, cell: Cell) -> bool:
+        """Whether the dataset had a good run of a cell when it was opened.
+
+        Parameters
+        ----------
+        cell : Cell
+            Which.
+
+        Returns
+        -------
+        bool
+            Of the device that was named, if one was.
+
+        Thread safety
+        -------------
+        None.
+        """
+        key = (cell.workload, cell.group, cell.label, cell.value, cell.seed)
+        return (*key, self._only_device()) in self._done
 
     # -------------------------------------------------------------------- what is read
 

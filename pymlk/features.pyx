@@ -5,13 +5,16 @@ Each feature is one value (``value``, ``delta``, ``rate``, ``ratio`` or
 ``delta_ratio`` of fields), then optionally ``log2``, ``ema`` and ``clip`` in that
 order, then standardised with the training's mean and deviation and quantised
 with the scale and zero point of the model's input.
+
+A model with a history gets the last so many rows, oldest first; a row that could not be
+computed ends them, and there are none until there are enough again.
 """
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_WRITABLE
 from libc.math cimport fabs, log1p, round
 from libc.stdint cimport int8_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memmove, memset
 
 KINDS = ("value", "delta", "rate", "ratio", "delta_ratio")
 
@@ -81,11 +84,15 @@ cdef class Features:
         Scale of the model's input.
     in_zero : int
         Zero point of the model's input.
+    history : int
+        Rows that the model sees.
 
     Attributes
     ----------
     n : int
         Number of features.
+    history : int
+        As given.
     names : tuple of str
         Their names.
 
@@ -114,13 +121,24 @@ cdef class Features:
     [40.0]
     """
 
-    def __cinit__(self, list features, dict fields, double in_scale=1.0, int in_zero=0):
+    def __cinit__(
+        self,
+        list features,
+        dict fields,
+        double in_scale=1.0,
+        int in_zero=0,
+        int history=1,
+    ):
+        if not 1 <= history <= MAX_HISTORY:
+            raise ValueError(f"history {history} found, 1 to {MAX_HISTORY} expected")
         self.n = len(features)
+        self.history = history
+        self._past = <int8_t *>calloc(self.n * history + 1, 1)
         self._in_scale = in_scale
         self._in_zero = in_zero
         self._items = <Feature *>calloc(self.n + 1, sizeof(Feature))
         self._values = <double *>calloc(self.n + 1, sizeof(double))
-        if self._items == NULL or self._values == NULL:
+        if self._items == NULL or self._values == NULL or self._past == NULL:
             raise MemoryError("no memory for features")
         self._shape[0] = self.n
         self._strides[0] = sizeof(double)
@@ -147,6 +165,7 @@ cdef class Features:
     def __dealloc__(self):
         free(self._items)
         free(self._values)
+        free(self._past)
 
     cdef int compute(
         self,
@@ -157,7 +176,40 @@ cdef class Features:
         double seconds,
         int8_t *out,
     ) noexcept nogil:  # hot
-        """Fill the values and the int8 row; READY, WARMING or INVALID."""
+        """Fill the values and the int8 rows; READY, WARMING or INVALID."""
+        cdef int state
+        if self.history == 1:
+            return self._row(row, before, valid, valid_before, seconds, out)
+        # the oldest row makes room
+        memmove(self._past, self._past + self.n, self.n * (self.history - 1))
+        state = self._row(
+            row,
+            before,
+            valid,
+            valid_before,
+            seconds,
+            self._past + self.n * (self.history - 1),
+        )
+        if state != READY:
+            self._filled = 0
+            return state
+        if self._filled < self.history:
+            self._filled += 1
+        if self._filled < self.history:
+            return WARMING
+        memcpy(out, self._past, self.n * self.history)
+        return READY
+
+    cdef int _row(
+        self,
+        const int64_t *row,
+        const int64_t *before,
+        const uint8_t *valid,
+        const uint8_t *valid_before,
+        double seconds,
+        int8_t *out,
+    ) noexcept nogil:  # hot
+        """Fill the values and one int8 row."""
         cdef Py_ssize_t i
         cdef Feature *f
         cdef double q
@@ -179,6 +231,10 @@ cdef class Features:
             out[i] = <int8_t>(-128 if q < -128 else 127 if q > 127 else <int>q)
         return READY
 
+    cdef const int8_t *newest(self, const int8_t *rows) noexcept nogil:  # hot
+        """The last one of the rows that `compute` filled."""
+        return rows + self.n * (self.history - 1)
+
     def step(self, row, before, double seconds):
         """Compute from two whole rows: for recipes, tests and replay.
 
@@ -193,7 +249,7 @@ cdef class Features:
         -------
         tuple of (int, bytes)
             0 if ready, 1 while warming up, 2 if a field that is needed could not be
-            read; and the int8 row.
+            read; and the int8 rows, oldest first.
 
         Raises
         ------
@@ -208,7 +264,7 @@ cdef class Features:
         cdef int64_t then[64]
         cdef uint8_t valid[8]
         cdef uint8_t valid_before[8]
-        cdef int8_t out[64]
+        cdef int8_t out[64 * MAX_HISTORY]
         cdef Py_ssize_t i
         if len(row) != len(before) or len(row) > 64 or self.n > 64:
             raise ValueError(
@@ -226,7 +282,7 @@ cdef class Features:
             if self._items[i].field >= len(row) or self._items[i].over >= len(row):
                 raise ValueError(f"feature {self.names[i]} needs a longer row")
         state = self.compute(now, then, valid, valid_before, seconds, out)
-        return state, (<char *>out)[:self.n]
+        return state, (<char *>out)[:self.n * self.history]
 
     def reset(self):
         """Forget the averages.
@@ -237,6 +293,51 @@ cdef class Features:
         """
         for i in range(self.n):
             self._items[i].started = False
+        self._filled = 0
+
+    def get_history(self):
+        """The last int8 rows, for a log.
+
+        Returns
+        -------
+        bytes
+            At most `history` of them, oldest first; empty where that is 1.
+
+        Thread safety
+        -------------
+        None.
+        """
+        cdef Py_ssize_t size = self.n * self._filled
+        cdef Py_ssize_t end = self.n * self.history
+        return (<char *>self._past)[end - size:end]
+
+    def set_history(self, rows):
+        """Go on from these rows.
+
+        Parameters
+        ----------
+        rows : bytes
+            What `get_history` gave.
+
+        Raises
+        ------
+        ValueError
+            If they are no whole rows, or too many; then nothing is changed.
+
+        Thread safety
+        -------------
+        None.
+        """
+        cdef bytes content = bytes(rows)
+        cdef Py_ssize_t most = self.n * self.history if self.history > 1 else 0
+        cdef Py_ssize_t end = self.n * self.history
+        if len(content) > most or len(content) % max(self.n, 1):
+            raise ValueError(
+                f"{len(content)} bytes found, whole rows of {self.n} and at most "
+                f"{most} expected"
+            )
+        self._filled = len(content) // max(self.n, 1)
+        memcpy(self._past + end - len(content), <char *>content, len(content))
 
     def get_state(self):
         """The averages (``ema``), for a log.

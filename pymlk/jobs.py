@@ -18,7 +18,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from .errors import PolicyError
-from .toml import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -114,10 +113,6 @@ class Cell(Struct, kw_only=True):
     timeout: float | None = None
     score: str | None = None
     score_json: str | None = None
-
-    def key(self) -> tuple[Any, ...]:
-        """What makes it another cell."""
-        return (self.workload, self.group, self.label, self.value, self.seed)
 
 
 def words(command: Command | None) -> list[str]:
@@ -248,6 +243,8 @@ class _Jobs:
     """A jobs file, checked, and its cells."""
 
     def __init__(self, path: str, knob: dict[str, Any]) -> None:
+        from .toml import read_toml
+
         self.path = path
         self.jobs = read_toml(path, Jobs)
         self._knob = knob

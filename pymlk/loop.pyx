@@ -163,7 +163,13 @@ cdef class Loop(Source):
 
         fields = {key: place(spec) for key, spec in plan["fields"].items()}
         quant = self.model.input_quant
-        features = Features(plan["features"], fields, quant.scale, quant.zero_point)
+        features = Features(
+            plan["features"],
+            fields,
+            quant.scale,
+            quant.zero_point,
+            plan["model"]["history"],
+        )
         if guard is None:
             guard = _Guard.of_policy(plan, self._apply)
         cdef _Device stream = _Device(

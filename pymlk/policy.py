@@ -14,7 +14,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from .attrs import AttrSet
-from .compile import compile_model
 from .engine import Program
 from .errors import FieldSyntaxError, ModelError, PolicyError
 from .toml import read_toml
@@ -23,6 +22,9 @@ Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 NotNegative = Annotated[float, Meta(ge=0.0)]
+MOST_INPUTS = 1024
+# Beside a policy whose files `pymlk train` is replacing.
+STAGE = ".pymlk-train"
 Size = Annotated[int, Meta(ge=1, le=1024)]
 
 
@@ -306,6 +308,13 @@ class _Checker:
 
     def features(self) -> None:
         names = set()
+        rows, width = self.policy.model.history, len(self.policy.feature)
+        if rows * width > MOST_INPUTS:
+            self.refuse(
+                "model.history",
+                f"{rows} rows of {width} features found, at most {MOST_INPUTS} inputs "
+                "expected",
+            )
         for i, feature in enumerate(self.policy.feature):
             key = f"feature[{i}]"
             if feature.name in names:
@@ -407,12 +416,25 @@ class _Checker:
             )
 
 
+def _compiled(data: bytes) -> bytes:
+    # a board may have programs only, and no compiler
+    from .compile import compile_model
+
+    return compile_model(data)
+
+
 def _program(checker: _Checker, folder: str, name: str) -> bytes:
     path = os.path.join(folder, name)
+    if os.path.isdir(os.path.join(folder, STAGE)):
+        checker.refuse(
+            "model.file",
+            f"a replacement by `pymlk train` was interrupted ({STAGE} beside the "
+            "policy): `pymlk train` or `pymlk eval` finishes it",
+        )
     try:
         with open(path, "rb") as file:
             data = file.read()
-        program = data if data[:4] == b"MLKP" else compile_model(data)
+        program = data if data[:4] == b"MLKP" else _compiled(data)
         checker.model(Program(program))
         return program
     except OSError as error:

@@ -55,7 +55,7 @@ cdef enum:
     EVENT
     # before a payload in the buffer: kind, and a length of at most 5 bytes
     ROOM = 6
-    # a decision of the largest stream is below 2 KiB
+    # a decision of the largest stream is below 3 KiB
     BUFFER = 4096
     # syncing takes at most one part in so many of the caller's time
     SYNC_SHARE = 20
@@ -335,7 +335,7 @@ cdef class Recorder(Sink):
         Raises
         ------
         RecordError
-            If it has more values, features or choices than 64.
+            If it has more values or choices than 64, or more inputs than 1024.
 
         Thread safety
         -------------
@@ -344,8 +344,8 @@ cdef class Recorder(Sink):
         places = sorted({place for place, _ in fields.values()})
         if len(places) > MAX_ROW or self._n_in > MAX_INPUTS or guard.n > MAX_OUTPUTS:
             raise RecordError(
-                f"{device}: {len(places)} values, {self._n_in} features and {guard.n} "
-                f"choices found, at most 64 expected"
+                f"{device}: {len(places)} values, {self._n_in} inputs and {guard.n} "
+                f"choices found, at most 64, {MAX_INPUTS} and 64 expected"
             )
         # the number of a stream that ended, or a new one
         number = self._streams.index(None) if None in self._streams else self._n_rows
@@ -958,6 +958,7 @@ cdef class Recorder(Sink):
             "time_ns": s.time_ns,
             "current": s.current,
             "features": features.get_state(),
+            "history": features.get_history().hex(),
             "guard": guard.get_state(),
         }
         return json.dumps(state).encode()

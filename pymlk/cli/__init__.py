@@ -142,6 +142,10 @@ def _rate(text: str) -> float:
     return value
 
 
+def _reals(text: str) -> list[float]:
+    return [float(word) for word in text.split(",")]
+
+
 def _values(text: str) -> list[int]:
     return [int(word) for word in text.split(",")]
 
@@ -332,6 +336,107 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     what.add_argument("--reset", metavar="NAME", help="back to the shipped model")
     _learnt_dir(p)
+
+
+def _add_new(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _command(
+        commands,
+        "new",
+        "write the first form of a policy",
+        "pymlk new my-disks",
+        "pymlk new my-disks --knob '/sys/block/*/queue/read_ahead_kb' "
+        "--values 8,32,128 --field 'reads=/sys/block/*/stat[0]' "
+        "--field 'sectors=/sys/block/*/stat[2]' --objective sectors --skip 'loop*'",
+        "pymlk new batching --proxy 'net/*'",
+    )
+    p.description = (
+        "Write the first form of a policy, with features that suit its fields. On a "
+        "terminal it asks for what the options do not say. A * in a path, such as "
+        "/sys/block/*/stat[0], stands for each device."
+    )
+    p.add_argument(
+        "name", metavar="DIR", help="the folder to make; its last part is the name"
+    )
+    p.add_argument(
+        "--field",
+        action="append",
+        default=[],
+        metavar="[NAME=]FIELD",
+        help="PATH[SELECTOR]; whether it is a counter is found out",
+    )
+    for kind in ("counter", "gauge"):
+        p.add_argument(
+            f"--{kind}",
+            action="append",
+            default=[],
+            metavar="[NAME=]FIELD",
+            help=f"a field that is a {kind}",
+        )
+    p.add_argument("--knob", metavar="PATH", help="what the policy changes")
+    p.add_argument("--values", type=_values, metavar="A,B", help="what it may have")
+    p.add_argument(
+        "--default", type=int, metavar="N", help="(default: nearest to the present)"
+    )
+    p.add_argument("--unit", default="", metavar="TEXT", help="of the knob")
+    p.add_argument("--objective", metavar="NAME", help="the field to raise the rate of")
+    p.add_argument("--devices", metavar="PATTERN", help="such as '/sys/block/*'")
+    p.add_argument(
+        "--skip", action="append", default=[], metavar="PATTERN", help="leave these out"
+    )
+    p.add_argument(
+        "--proxy",
+        metavar="SUBSYSTEM/MODEL",
+        help="models in the kernel; they say themselves what they have",
+    )
+    p.add_argument(
+        "--interval-ms",
+        type=_count,
+        default=1000,
+        metavar="N",
+        help="between decisions",
+    )
+    p.add_argument(
+        "--history", type=_count, default=1, metavar="N", help="rows the model sees"
+    )
+    p.add_argument(
+        "--target",
+        choices=("sweep", "label", "future"),
+        default="sweep",
+        help="where the truth comes from: measured values, labels, or what follows",
+    )
+    p.add_argument(
+        "--family", choices=("mlp", "conv", "trees", "linear"), default="mlp"
+    )
+    p.add_argument("--of", metavar="NAME", help="future: the field to foretell")
+    p.add_argument(
+        "--horizon", type=_positive, default=5.0, metavar="S", help="future: how far"
+    )
+    p.add_argument(
+        "--thresholds", type=_reals, metavar="A,B", help="future: between the values"
+    )
+    _root(p)
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _command(
+        commands,
+        "check",
+        "check a policy on this machine; nothing is changed",
+        "pymlk check readahead",
+        "pymlk check ./my-disks --seconds 10",
+    )
+    p.add_argument(
+        "policy", metavar="POLICY", help="policy file, its folder, or a shipped name"
+    )
+    p.add_argument(
+        "--seconds",
+        type=_positive,
+        default=1.0,
+        metavar="N",
+        help="how long features are looked at (default: 1)",
+    )
+    _root(p)
+    _state_dir(p)
 
 
 def _add_collect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -601,6 +706,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_attrs(commands)
     _add_models(commands)
     _add_run(commands)
+    _add_new(commands)
+    _add_check(commands)
     _add_collect(commands)
     _add_train(commands)
     _add_record(commands)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -180,9 +179,7 @@ class _Run:
         self.left: list[str] = []
         many = options.sweep or options.jobs
         self.cells = [
-            cell
-            for cell in work.cells
-            if not many or cell.key() not in self._collector.done
+            cell for cell in work.cells if not many or not self._collector.is_done(cell)
         ]
         self.skipped = len(work.cells) - len(self.cells)
 
@@ -273,6 +270,8 @@ def _default_rate(plan: dict[str, Any]) -> float:
 
 def _best(path: str) -> list[dict[str, Any]]:
     """What each value was worth for each workload: medians over the seeds."""
+    from statistics import median
+
     scores: dict[tuple[str, str, str], dict[int, list[float]]] = {}
     with Dataset(path) as dataset:
         for run in dataset.runs:
@@ -281,7 +280,7 @@ def _best(path: str) -> list[dict[str, Any]]:
                 scores.setdefault(key, {}).setdefault(run.knob, []).append(run.score)
     found = []
     for (workload, group, device), values in sorted(scores.items()):
-        medians = {v: statistics.median(s) for v, s in sorted(values.items())}
+        medians = {v: median(s) for v, s in sorted(values.items())}
         best = max(medians, key=lambda value: medians[value])
         found.append(
             {"workload": workload, "group": group, "device": device, "best": best}
@@ -340,20 +339,28 @@ def _info(options: argparse.Namespace) -> int:
         return PARTLY if dataset.damage or dataset.rejected else OK
 
 
+def _plain(text: str) -> str:
+    """What a file says, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def _print_info(dataset: Dataset) -> None:
     scales = [
         name if scale == 1 else f"{name} (1/{scale})"
         for name, scale in zip(dataset.fields, dataset.scales, strict=True)
     ]
-    print(f"policy {dataset.plan.get('name')}; fields: {' '.join(scales)}")
+    print(_plain(f"policy {dataset.plan.get('name')}; fields: {' '.join(scales)}"))
     for run in [*dataset.runs, *dataset.rejected]:
         what = "  ".join(filter(None, (run.workload, run.group, run.device)))
         label = f"  label {run.label}" if run.label is not None else ""
         value = f"  value {run.knob}" if run.knob is not None else ""
+        fault = f"  REJECTED: {run.fault}" if run.fault else ""
         print(
-            f"{run.number:5}  {what}{label}{value}  seed {run.seed}  "
-            f"{run.seconds:.1f} s  {run.rows} rows  {run.missed} missed  "
-            f"score {_show(run.score)}" + (f"  REJECTED: {run.fault}" * bool(run.fault))
+            _plain(
+                f"{run.number:5}  {what}{label}{value}  seed {run.seed}  "
+                f"{run.seconds:.1f} s  {run.rows} rows  {run.missed} missed  "
+                f"score {_show(run.score)}{fault}"
+            )
         )
     rows = sum(run.rows for run in dataset.runs)
     torn = ", torn end" if dataset.torn else ""

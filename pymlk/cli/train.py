@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 
-from ..policy import load
+from ..policy import find_policy, load
 from ..train import need_extra
 from . import OK, PARTLY, complain
 
@@ -49,6 +49,25 @@ def show_progress(what: str, total: int) -> Callable[[], None]:
     return step
 
 
+def finish(policy: str) -> None:
+    """Finish what a training that was interrupted had begun to write.
+
+    Parameters
+    ----------
+    policy : str
+        As the user gave it.
+
+    Thread safety
+    -------------
+    None.
+    """
+    from ..train import output
+
+    path = find_policy(policy)
+    if output.finish(path):
+        complain(f"{path}: finished a replacement that was interrupted")
+
+
 def _changed(options: argparse.Namespace) -> dict[str, Any]:
     """Keys of [train] that the command line gives."""
     given = {
@@ -74,8 +93,12 @@ def print_figures(metrics: dict[str, Any]) -> None:
     sweep = "score" in metrics["model"]
     head = "score" if sweep else "balanced"
     key = "score" if sweep else "balanced_accuracy"
-    print(f"  {'':18} {head:>8} {'right':>7} {'f1':>6}   int8 against it, 95 % interval")
+    print(
+        f"  {'':18} {head:>8} {'right':>7} {'f1':>6}   int8 against it, 95 % interval"
+    )
     for name in ("model", "float"):
+        if name not in metrics:
+            continue
         row = metrics[name]
         title = "model, int8" if name == "model" else "model, float"
         print(f"  {title:18} {row[key]:8.3f} {row['right']:7.1%} {row['f1']:6.3f}")
@@ -88,6 +111,25 @@ def print_figures(metrics: dict[str, Any]) -> None:
         print(f"  {name:18} {figures}   {text}")
 
 
+def print_loop(metrics: dict[str, Any]) -> None:
+    """Say what becomes of each start value under the guard.
+
+    Parameters
+    ----------
+    metrics : dict
+        With ``closed_loop``.
+
+    Thread safety
+    -------------
+    As of `print`.
+    """
+    for start, row in metrics["closed_loop"].items():
+        print(
+            f"  in a loop from {start:>9}: score {row['score']:.3f}, right "
+            f"{row['right']:.1%}, {row['changes_per_minute']:.1f} changes a minute"
+        )
+
+
 def _print(metrics: dict[str, Any]) -> None:
     print(
         f"policy {metrics['policy']}, target {metrics['target']}, family "
@@ -96,11 +138,7 @@ def _print(metrics: dict[str, Any]) -> None:
         f"{metrics['split']}"
     )
     print_figures(metrics)
-    for start, row in metrics["closed_loop"].items():
-        print(
-            f"  in a loop from {start:>9}: score {row['score']:.3f}, right "
-            f"{row['right']:.1%}, {row['changes_per_minute']:.1f} changes a minute"
-        )
+    print_loop(metrics)
     cost, tflite = metrics["cost"], metrics["tflite"]
     print(
         f"  model {cost['file_bytes']} bytes, {cost['macs']} MACs, p50 "
@@ -119,10 +157,8 @@ def main(options: argparse.Namespace) -> int:
     from ..train import output
     from ..train.run import Wishes, run
 
+    finish(options.policy)
     plan = load(options.policy, model=False)
-    if output.finish(plan["file"]):
-        complain(f"{plan['file']}: finished a replacement that was interrupted")
-        plan = load(options.policy, model=False)
     storage = os.path.join(os.path.dirname(plan["file"]) or ".", "search.journal")
     wishes = Wishes(
         options.seed,

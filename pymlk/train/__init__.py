@@ -16,6 +16,7 @@ _NEEDED = (
     "numpy",
     "optuna",
     "sklearn",
+    "threadpoolctl",
     "tomlkit",
     "tqdm",
 )

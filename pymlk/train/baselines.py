@@ -115,9 +115,9 @@ def _proportional(data: Examples, fold: Fold) -> I:
 
 def _rule(x: F, point: float, gain: float, middle: float, last: int) -> I:
     wanted = np.rint(middle + gain * (x - point))
-    return np.clip(wanted, 0, last).astype(np.int64)
+    return np.asarray(np.clip(wanted, 0, last), np.int64)
 
 
 def _as_now(data: Examples, fold: Fold) -> I:
     now = data.now[fold.judge]
-    return np.where(now >= 0, now, _fixed(data, fold))
+    return np.asarray(np.where(now >= 0, now, _fixed(data, fold)))

@@ -39,7 +39,10 @@ class _Walk:
         features = [
             feature | {"mean": mean, "std": std}
             for feature, mean, std in zip(
-                plan["features"], trained.mean.tolist(), trained.std.tolist(), strict=True
+                plan["features"],
+                trained.mean.tolist(),
+                trained.std.tolist(),
+                strict=True,
             )
         ]
         self._plan = plan | {"features": features}

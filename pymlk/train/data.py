@@ -121,8 +121,8 @@ def _columns(dataset: Dataset, plan: Plan) -> list[int]:
         spec = plan["fields"].get(name)
         if name not in dataset.fields:
             raise TrainError(
-                f"{dataset.path}: field {name!r} of {plan['file']} is not in it; found: "
-                f"{', '.join(dataset.fields)}: collect anew with this policy"
+                f"{dataset.path}: field {name!r} of {plan['file']} is not in it; "
+                f"found: {', '.join(dataset.fields)}: collect anew with this policy"
             )
         if spec is not None and name in had and had[name] != spec:
             raise TrainError(
@@ -167,7 +167,8 @@ def stride(recording: Recording, plan: Plan) -> int:
     if not plan["interval_ms"] or len(recording.t) < 2:
         return 1
     apart = float(np.median(np.diff(recording.t)))
-    return max(1, round(plan["interval_ms"] * 1e6 / max(apart, 1.0)))
+    interval = float(plan["interval_ms"])
+    return max(1, round(interval * 1e6 / max(apart, 1.0)))
 
 
 def places(plan: Plan, recording: Recording) -> dict[str, tuple[int, int]]:
@@ -247,7 +248,7 @@ class Stepper:
 
     def values(self) -> list[float]:
         """The features before standardisation."""
-        return self._view.tolist()
+        return list(self._view)
 
 
 def has_memory(plan: Plan, recording: Recording) -> bool:
@@ -364,7 +365,7 @@ def sweep_of(recordings: Iterable[Recording], plan: Plan) -> tuple[Sweep, list[s
     ]
     if not whole:
         raise TrainError(
-            f"target = \"sweep\": no workload was measured with each of {values}: "
+            f'target = "sweep": no workload was measured with each of {values}: '
             f"`pymlk collect --sweep` does that; runs with a score found: {len(table)}"
         )
     score = np.array([[np.median(v) for v in table[cell]] for cell in whole])
@@ -472,7 +473,7 @@ def examples(recordings: Sequence[Recording], plan: Plan, seed: int = 0) -> Exam
 
     Returns
     -------
-    Examples
+    pymlk.train.data.Examples
         At least one for at least two choices.
 
     Raises
@@ -518,7 +519,9 @@ def examples(recordings: Sequence[Recording], plan: Plan, seed: int = 0) -> Exam
             "no row is left on which the loop would decide: fields could not be read, "
             "runs are shorter than the history, or guard.min_activity is too high"
         )
-    return _complete(target, plan, *(np.concatenate(p) for p in zip(*parts, strict=True)))
+    return _complete(
+        target, plan, *(np.concatenate(p) for p in zip(*parts, strict=True))
+    )
 
 
 class _Target:
@@ -554,9 +557,7 @@ class _Swept(_Target):
         self.sweep, self.notices = sweep_of(recordings, self.plan)
         values = self.plan["knob"]["values"]
         self._cells = {cell: i for i, cell in enumerate(self.sweep.cells)}
-        return [
-            r for r in recordings if r.cell in self._cells and r.run.knob in values
-        ]
+        return [r for r in recordings if r.cell in self._cells and r.run.knob in values]
 
     def of(self, steps: Steps) -> tuple[F, B, I]:
         recording = self.recordings[steps.recording]
@@ -582,13 +583,13 @@ class _Labelled(_Target):
         unknown = sorted(labels - set(self._class))
         if unknown:
             raise TrainError(
-                f"target = \"label\": labels {unknown} found, expected some of {names}: "
+                f'target = "label": labels {unknown} found, expected some of {names}: '
                 "train.classes says which label stands for which knob value"
             )
         left = [r for r in recordings if r.run.label is not None]
         if not left:
             raise TrainError(
-                "target = \"label\": no run has a label: `pymlk collect --label` gives "
+                'target = "label": no run has a label: `pymlk collect --label` gives '
                 "one"
             )
         if len(left) < len(recordings):

@@ -3,7 +3,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,8 +35,10 @@ class Verdicts:
     ----------
     rows : array of bool
         Which examples were judged.
-    p_int8, p_float : array of float64, shape (examples, choices)
+    p_int8 : array of float64, shape (examples, choices)
         Confidences, 0 elsewhere.
+    p_float : array of float64 or None
+        The same of the networks before they were quantised, if they are there.
     models : list of Trained
         One for each fold.
     fold : array of int64
@@ -51,7 +53,7 @@ class Verdicts:
 
     rows: B
     p_int8: F
-    p_float: F
+    p_float: F | None
     models: list[Trained]
     fold: I
     agreement: list[Agreement]
@@ -99,7 +101,8 @@ def cross(
     """
     shape = data.worth.shape
     none = np.full(len(data), -1)
-    found = Verdicts(none >= 0, np.zeros(shape), np.zeros(shape), [], none, [])
+    p_float = np.zeros(shape)
+    found = Verdicts(none >= 0, np.zeros(shape), p_float, [], none, [])
     numbers = range(len(splits.folds)) if only is None else only
     step = progress(f"{plan['train']['family']}, {splits.kind}s left out", len(numbers))
     for number, i in enumerate(numbers):
@@ -109,7 +112,7 @@ def cross(
         inputs = trained.inputs(data.x[fold.judge])
         found.agreement.append(agreement(trained, inputs))
         found.p_int8[fold.judge] = confidences(trained.data, inputs)
-        found.p_float[fold.judge] = trained.probabilities(data.x[fold.judge])
+        p_float[fold.judge] = trained.probabilities(data.x[fold.judge])
         found.fold[fold.judge] = number
         found.models.append(trained)
         found.rows |= fold.judge
@@ -146,23 +149,17 @@ def judge(
     rows, p = verdicts.rows, verdicts.p_int8
     choice = p.argmax(axis=1)
     block = splits.blocks()
-    rivals = {}
+    rivals: dict[str, Any] = {}
     for name, other in baselines(data, plan, splits.folds).items():
         rivals[name] = figures(data, rows, other) | {
             "advantage": difference(data, rows, choice, other, block)
         }
-    worst = min(rivals, key=lambda name: float(rivals[name]["advantage"]["mean"]))
+    worst = min(rivals, key=lambda name: rivals[name]["advantage"]["mean"])
     sure = rows & (p.max(axis=1) >= plan["guard"]["min_confidence"])
     found: dict[str, Any] = {
         "rows": int(rows.sum()),
         "model": figures(data, rows, choice),
-        "float": figures(data, rows, verdicts.p_float.argmax(axis=1)),
-        "int8_differs": float(
-            np.average(
-                (choice != verdicts.p_float.argmax(axis=1))[rows],
-                weights=data.share[rows],
-            )
-        ),
+        **_against_float(data, verdicts, choice),
         "sure": float(np.average(sure[rows], weights=data.share[rows])),
         "model_where_sure": figures(data, sure, choice) if sure.any() else None,
         "baselines": rivals,
@@ -174,6 +171,18 @@ def judge(
         "by_group": _by(data, rows, choice, data.group, 1),
     }
     return found
+
+
+def _against_float(data: Examples, verdicts: Verdicts, choice: I) -> dict[str, Any]:
+    """What quantising has changed; nothing where the floats are not there."""
+    if verdicts.p_float is None:
+        return {}
+    rows, floats = verdicts.rows, verdicts.p_float.argmax(axis=1)
+    differs = np.average((choice != floats)[rows], weights=data.share[rows])
+    return {
+        "float": figures(data, rows, floats),
+        "int8_differs": float(differs),
+    }
 
 
 def _by(data: Examples, rows: B, choice: I, unit: I, part: int) -> dict[str, Any]:
@@ -240,9 +249,7 @@ def left_out(
     return found
 
 
-def loop_figures(
-    data: Examples, plan: Plan, verdicts: Verdicts
-) -> dict[str, Any]:
+def loop_figures(data: Examples, plan: Plan, verdicts: Verdicts) -> dict[str, Any]:
     """Run the closed loop with the models that have not seen a cell.
 
     Parameters
@@ -341,8 +348,3 @@ def agreements(found: Sequence[Agreement]) -> dict[str, Any]:
         "most": max(a.most for a in found),
         "choices": max(a.choices for a in found),
     }
-
-
-def plain(agreement_: Agreement) -> dict[str, Any]:
-    """As a dict."""
-    return asdict(agreement_)

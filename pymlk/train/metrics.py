@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import (
     accuracy_score,
-    balanced_accuracy_score,
     confusion_matrix,
     f1_score,
+    recall_score,
 )
 
 from .data import Examples
@@ -35,36 +35,25 @@ def figures(data: Examples, rows: B, choice: I) -> dict[str, float]:
     dict
         ``accuracy``, ``balanced_accuracy`` and ``f1`` (the mean over classes) of the
         label itself; ``right``, the share of choices within 3 % of the best; with a
-        sweep ``score``, the geometric mean of the chosen values' scores as shares of the
-        best, and ``regret``, what it lacks of 1.
+        sweep ``score``, the geometric mean of the chosen values' scores as shares of
+        the best, and ``regret``, what it lacks of 1.
 
     Thread safety
     -------------
     Pure function.
     """
     label, chosen, share = data.label[rows], choice[rows], data.share[rows]
-    weights = {"sample_weight": share}
-    present = np.isin(chosen, label)
+    # labels that nobody has have no recall; a choice of one is wrong for each
+    macro: dict[str, Any] = {
+        "labels": np.unique(label),
+        "average": "macro",
+        "sample_weight": share,
+        "zero_division": 0.0,
+    }
     found = {
-        "accuracy": float(accuracy_score(label, chosen, **weights)),
-        # a choice that is nobody's label is wrong for each of them
-        "balanced_accuracy": float(
-            balanced_accuracy_score(
-                label, np.where(present, chosen, -1), **weights
-            )
-            if present.all()
-            else _balanced(label, chosen, share)
-        ),
-        "f1": float(
-            f1_score(
-                label,
-                chosen,
-                average="macro",
-                labels=np.unique(label),
-                zero_division=0.0,
-                **weights,
-            )
-        ),
+        "accuracy": float(accuracy_score(label, chosen, sample_weight=share)),
+        "balanced_accuracy": float(recall_score(label, chosen, **macro)),
+        "f1": float(f1_score(label, chosen, **macro)),
         "right": float(np.average(data.right[rows, chosen], weights=share)),
     }
     if data.by_worth:
@@ -72,18 +61,6 @@ def figures(data: Examples, rows: B, choice: I) -> dict[str, float]:
         found["score"] = float(np.exp(mean))
         found["regret"] = 1.0 - found["score"]
     return found
-
-
-def _balanced(label: I, chosen: I, share: F) -> float:
-    """The mean of the classes' recalls; scikit-learn warns of foreign choices."""
-    return float(
-        np.mean(
-            [
-                np.average(chosen[label == k] == k, weights=share[label == k])
-                for k in np.unique(label)
-            ]
-        )
-    )
 
 
 def value(data: Examples, choice: I) -> F:

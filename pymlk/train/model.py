@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -36,6 +37,8 @@ class Trained:
     floats : callable
         Probabilities of rows of shape (rows, history * features), standardised and
         rounded as served.
+    source : Scale
+        Of the model's input.
 
     Thread safety
     -------------
@@ -47,15 +50,16 @@ class Trained:
     data: bytes
     twin: bytes
     floats: Callable[[F], F]
+    source: Scale = INPUT
 
     def inputs(self, x: F) -> I:
         """The model's int8 inputs of features of shape (rows, history, features)."""
         z = (x - self.mean) / self.std
-        return INPUT.integers(z.reshape(len(x), -1))
+        return self.source.integers(z.reshape(len(x), -1))
 
     def probabilities(self, x: F) -> F:
         """What the floats give."""
-        return self.floats(INPUT.reals(self.inputs(x)))
+        return self.floats(self.source.reals(self.inputs(x)))
 
 
 def train(
@@ -210,8 +214,10 @@ def run(program: Program | bytes, inputs: I) -> I:
     Pure function.
     """
     model = Model(program, backend="engine")
-    outputs = np.zeros((len(inputs), int(np.prod(model.output.shape))), np.int8)
-    model.invoke_many(np.ascontiguousarray(inputs, np.int8), outputs)
+    outputs = np.zeros((len(inputs), model.output.nbytes), np.int8)
+    source: Any = np.ascontiguousarray(inputs, np.int8)
+    target: Any = outputs
+    model.invoke_many(source, target)
     return outputs.astype(np.int64)
 
 
@@ -287,12 +293,10 @@ def agreement(trained: Trained, inputs: I) -> Agreement:
     reference = Interpreter(trained.twin, reference=True)
     wide = trained.twin is not trained.data and reference.inputs[0].itemsize == 2
     # int8 steps are 256 of int16
-    given = (inputs * 256).astype("<i2") if wide else inputs.astype(np.int8)
-    theirs = np.zeros(ours.shape, np.int8)
+    given: Any = (inputs * 256).astype("<i2") if wide else inputs.astype(np.int8)
+    theirs: Any = np.zeros(ours.shape, np.int8)
     reference.invoke_many(
-        memoryview(np.ascontiguousarray(given)).cast("B"),
-        memoryview(theirs).cast("B"),
-        len(given),
+        memoryview(given).cast("B"), memoryview(theirs).cast("B"), len(given)
     )
     apart = np.abs(ours - theirs)
     found = Agreement(

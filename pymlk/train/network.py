@@ -404,7 +404,7 @@ def fit(
     for epoch in range(epochs):
         rng.shuffle(order)
         share = CROSS_ENTROPY if epoch >= WARM_UP else 1.0
-        # rounded weights jump to and fro between two steps unless steps get small
+        # rounded weights jump between two steps unless steps get small
         slower = 1.0 if rounding is None else 1.0 - epoch / epochs
         batches = max(1, len(order) // min(BATCH, 32 + len(order) // 16))
         for batch in np.array_split(order, batches)[:MOST_BATCHES]:

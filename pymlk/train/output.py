@@ -9,12 +9,11 @@ from typing import Any
 
 import tomlkit
 
+from ..policy import STAGE
 from .data import Plan
 from .model import Trained
 
 METRICS = "metrics.json"
-# Once this folder has its name, what is in it will replace its namesakes.
-_STAGE = ".pymlk-train"
 
 
 def policy_text(text: str, trained: Trained, changed: Mapping[str, Any]) -> str:
@@ -47,7 +46,9 @@ def policy_text(text: str, trained: Trained, changed: Mapping[str, Any]) -> str:
     return tomlkit.dumps(document)
 
 
-def write(plan: Plan, trained: Trained, metrics: Any, changed: Mapping[str, Any]) -> None:
+def write(
+    plan: Plan, trained: Trained, metrics: Any, changed: Mapping[str, Any]
+) -> None:
     """Replace policy, model and metrics.
 
     They are written into a folder beside them, which then gets its final name, from
@@ -83,7 +84,7 @@ def write(plan: Plan, trained: Trained, metrics: Any, changed: Mapping[str, Any]
         plan["model"]["file"]: trained.data,
         METRICS: (json.dumps(metrics, indent=1) + "\n").encode(),
     }
-    draft = os.path.join(folder, _STAGE + ".part")
+    draft = os.path.join(folder, STAGE + ".part")
     shutil.rmtree(draft, ignore_errors=True)
     try:
         os.mkdir(draft)
@@ -95,7 +96,7 @@ def write(plan: Plan, trained: Trained, metrics: Any, changed: Mapping[str, Any]
                 out.flush()
                 os.fsync(out.fileno())
             _keep_mode(os.path.join(folder, name), place)
-        os.rename(draft, os.path.join(folder, _STAGE))
+        os.rename(draft, os.path.join(folder, STAGE))
     except OSError:
         shutil.rmtree(draft, ignore_errors=True)
         raise
@@ -126,7 +127,7 @@ def finish(path: str) -> bool:
     None.
     """
     folder = os.path.dirname(os.path.abspath(path))
-    stage = os.path.join(folder, _STAGE)
+    stage = os.path.join(folder, STAGE)
     if not os.path.isdir(stage):
         return False
     for where, _, names in os.walk(stage):

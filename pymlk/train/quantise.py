@@ -47,7 +47,7 @@ class Scale:
         """Round half away from zero, as features are, and saturate."""
         steps = values / self.scale
         steps = np.trunc(steps + np.copysign(0.5, steps)) + self.zero
-        return np.clip(steps, *self.limits).astype(np.int64)
+        return np.asarray(np.clip(steps, *self.limits), np.int64)
 
     def reals(self, integers: NDArray[np.int64]) -> F:
         """Give the values that integers stand for."""
@@ -123,7 +123,7 @@ class Options:
 def quantise(
     net: Network,
     rows: F,
-    options: Options = Options(),  # noqa: B008
+    options: Options = Options(),
     description: str = "",
 ) -> bytes:
     """Write a float network as a quantised ``.tflite`` file.
@@ -186,9 +186,7 @@ def _input_scale(rows: F, options: Options) -> Scale:
     return Scale(scale, 0, limits)
 
 
-def _tuned(
-    net: Network, rows: F, ranges: "list[_Range]", options: Options
-) -> Network:
+def _tuned(net: Network, rows: F, ranges: "list[_Range]", options: Options) -> Network:
     """Train further as it will be quantised, towards what the float network gives."""
     p = net.probabilities(rows)
     lesson = Lesson(rows, p, p.argmax(axis=1), np.ones(len(rows)), soft=True)
@@ -397,9 +395,7 @@ class Graph:
 
     def file(self, description: str) -> bytes:
         """Write the graph."""
-        return build(
-            self.tensors, self.ops, [0], [self.last], description=description
-        )
+        return build(self.tensors, self.ops, [0], [self.last], description=description)
 
 
 def _write_product(graph: Graph, layer: Layer, result: Scale, options: Options) -> None:
@@ -446,7 +442,9 @@ def _write(
         shape = (1, net.windows, 1, first.weights.shape[1] // first.width)
     graph = Graph(shape, source)
     if options.bits == 16 and options.input_bits == 8:
-        graph.function("QUANTIZE", replace(source, scale=source.scale / 256, limits=INT16), 2)
+        graph.function(
+            "QUANTIZE", replace(source, scale=source.scale / 256, limits=INT16), 2
+        )
     for layer, span in zip(net.layers, ranges, strict=True):
         _write_product(graph, layer, span.product, options)
         if layer.activation in ("sigmoid", "tanh"):

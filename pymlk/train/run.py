@@ -216,9 +216,7 @@ def _final(
     return trained
 
 
-def check_served(
-    recordings: Sequence[Recording], plan: Plan, trained: Trained
-) -> None:
+def check_served(recordings: Sequence[Recording], plan: Plan, trained: Trained) -> None:
     """Are the loop's int8 rows what was learnt from? Looks at the first hundred runs.
 
     Parameters

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import recall_score
 from sklearn.tree import DecisionTreeClassifier
 
 from ..errors import TrainError
@@ -44,9 +44,9 @@ class Splits:
     """Parts examples into folds, and a fold's learnt part into taught and held out.
 
     By ``cell`` (workload and group), ``workload`` or ``group``, which are left out as a
-    whole; or by ``time``: each run is cut into pieces in its order, a piece is judged by
-    what was learnt of those before it, and a gap as long as history and horizon parts
-    them.
+    whole; or by ``time``: each run is cut into pieces in its order, a piece is judged
+    by what was learnt of those before it, and a gap as long as history and horizon
+    parts them.
 
     Parameters
     ----------
@@ -107,9 +107,8 @@ class Splits:
         data = self._data
         last = np.zeros(len(data.recordings), np.int64)
         np.maximum.at(last, data.run, data.at)
-        return np.minimum(
-            data.at * (self._count + 1) // (last[data.run] + 1), self._count
-        )
+        piece: I = data.at * (self._count + 1) // (last[data.run] + 1)
+        return np.minimum(piece, self._count)
 
     def _in_order(self) -> list[Fold]:
         data, folds = self._data, []
@@ -152,7 +151,7 @@ class Splits:
             return data.cell
         if len(data.recordings) >= 2 * FEW:
             return data.run
-        return data.run * (self._count + 1) + self._pieces()
+        return np.asarray(data.run * (self._count + 1) + self._pieces())
 
 
 # ------------------------------------------------------------------------------ leaks
@@ -227,9 +226,9 @@ def leaks_of_runs(recordings: Sequence[Recording]) -> list[Leak]:
                 continue
             if a.cell != b.cell:
                 text = (
-                    f"{a.key} and {b.key} of device {a.run.device} were recorded at the "
-                    "same time but count as different: one is learnt where the other "
-                    "is judged"
+                    f"{a.key} and {b.key} of device {a.run.device} were recorded at "
+                    "the same time but count as different: one is learnt where the "
+                    "other is judged"
                 )
                 return [*found, Leak("overlap", text, True)]
     return found
@@ -287,9 +286,7 @@ def _twins(data: Examples, fold: Fold) -> float:
     return float(np.isin(number[fold.judge], number[fold.learn]).mean())
 
 
-def _told(
-    x: F, label: I, weight: F, splits: Splits
-) -> float:
+def _told(x: F, label: I, weight: F, splits: Splits) -> float:
     """How often one number tells the class of what was held out."""
     right, total = [], []
     for fold in splits.folds:
@@ -297,7 +294,13 @@ def _told(
         tree.fit(x[fold.learn, None], label[fold.learn], weight[fold.learn])
         right.append(tree.predict(x[fold.judge, None]))
         total.append(label[fold.judge])
-    return float(balanced_accuracy_score(np.concatenate(total), np.concatenate(right)))
+    return _recall(np.concatenate(total), np.concatenate(right))
+
+
+def _recall(label: I, chosen: I) -> float:
+    """Balanced accuracy, whatever labels the choices have."""
+    known = np.unique(label)
+    return float(recall_score(label, chosen, labels=known, average="macro"))
 
 
 def _disguised(data: Examples, splits: Splits, names: Sequence[str]) -> list[Leak]:
@@ -323,7 +326,7 @@ def _by_knob(data: Examples) -> list[Leak]:
     table: Any = np.zeros((current.max() + 1, label.max() + 1))
     np.add.at(table, (current, label), data.share[known])
     right = table.argmax(axis=1)[current]
-    share = float(balanced_accuracy_score(label, right))
+    share = _recall(label, right)
     if share < DISGUISE:
         return []
     text = (

@@ -77,9 +77,7 @@ class Forest:
         return Forest(leaves, self.base * factor, self.inputs, self.trees)
 
 
-def fit_trees(
-    rows: I, lesson: Lesson, trees: int, leaves: int, seed: int
-) -> Forest:
+def fit_trees(rows: I, lesson: Lesson, trees: int, leaves: int, seed: int) -> Forest:
     """Boost trees with scikit-learn.
 
     For a label one tree for each class and round; for a worth one for each choice,
@@ -106,10 +104,12 @@ def fit_trees(
     -------------
     Pure function.
     """
-    common = {
+    common: dict[str, Any] = {
         "max_iter": trees,
         "max_leaf_nodes": leaves,
         "min_samples_leaf": max(1, min(20, len(rows) // 20)),
+        # few trees have to go far with each
+        "learning_rate": float(np.clip(4 / trees, 0.1, 0.4)),
         "early_stopping": False,
         "random_state": seed,
     }
@@ -254,7 +254,7 @@ def _write_compares(
     bias = np.zeros(len(names), np.int64)
     for i, (feature, threshold) in enumerate(names):
         weights[i, feature] = 127
-        # half a step above: at most -64 where it does not hold, at least 63 where it does
+        # half a step above: at most -64 where it does not hold, else at least 63
         bias[i] = -127 * (threshold - zero) - 64
     # 63 * 5 = 315 steps above "false" is "true" and more
     graph.product(weights, bias, np.ones(1), _gate(graph.scale, 5.0))

@@ -3,6 +3,8 @@
 
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from pymlk.jobs import Cell, load_jobs
 from pymlk.policy import load
 from pymlk.proxy import Feature, Knob
 
+ROOT = Path(__file__).resolve().parents[2]
 PYMLK = [sys.executable, "-P", "-m", "pymlk", "collect"]
 KNOB = {"path": "/k", "values": [8, 32, 128]}
 
@@ -272,6 +275,17 @@ def test_a_sweep(fake: FakeSys, tmp_path: Path) -> None:
     assert "0 runs to do, 9 are there" in again.stdout
     table = collect(fake, *[a for a in args if a != "--json"], "sh", "-c", script)
     assert table.returncode == 0
+
+
+def test_another_device_is_another_sweep(fake: FakeSys, tmp_path: Path) -> None:
+    fake.add("vdb", ra=8)
+    args = ("-o", tmp_path / "x", "--sweep", "--values", "8,128", "--seconds", 0.1)
+    for device, count in (("vda", 2), ("vdb", 4), ("vda", 4)):
+        done = collect(fake, *args, "--device", device)
+        assert done.returncode == 0, done.stderr
+        with Dataset(str(tmp_path / "x")) as dataset:
+            assert len(dataset.runs) == count
+    assert (fake.value("vda"), fake.value("vdb")) == (32, 8)
 
 
 def test_a_sweep_s_table(fake: FakeSys, tmp_path: Path) -> None:
@@ -590,6 +604,45 @@ def test_lost_samples_are_counted(tmp_path: Path) -> None:
     assert outcome.rows > 0
     assert done.returncode == 3
     assert "cannot be swept" in done.stderr
+
+
+def test_the_documented_jobs_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "docs/training.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "jobs.toml").write_text(example)
+    (tmp_path / "disk.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "disk.sh").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    work = load_jobs("jobs.toml", load("readahead")["knob"])
+    # three seeds of four values: one workload in two groups, one in one
+    assert len(work.cells) == 3 * 4 * 3
+    assert work.cells[0].before[0] == ["./disk.sh", "empty-cache"]
+    assert {len(cell.before) for cell in work.cells} == {2}
+
+
+def test_progress_on_a_terminal(fake: FakeSys, tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    args = command(fake, "-o", tmp_path / "x", "--sweep", "--seconds", 0.5)
+    with subprocess.Popen(args, stderr=slave, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.read()
+    os.close(slave)
+    said = os.read(master, 1 << 16).decode()
+    os.close(master)
+    assert re.search(r"\r\[2/3\] 1 s left  0 s  \d+ rows  \d+ missed", said)
+    # nothing of it stays
+    assert said.endswith("\r")
+
+
+def test_a_hostile_name_is_shown_harmlessly(tmp_path: Path) -> None:
+    with Writer(str(tmp_path / "x"), {"name": "\x1b[2J"}, ["a"], [1]) as writer:
+        writer.end(writer.begin(workload="\x1b]0;x\x07", device="d"))
+    info = [*PYMLK, "--info", tmp_path / "x"]
+    done = subprocess.run(info, capture_output=True, text=True, check=True)
+    assert "\x1b" not in done.stdout
+    assert "?]0;x?" in done.stdout
 
 
 def test_nothing_heavy_is_loaded(fake: FakeSys, tmp_path: Path) -> None:

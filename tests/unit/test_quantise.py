@@ -111,7 +111,9 @@ def test_keeps_kml(folder: str) -> None:
 
     def table(name: str):
         text = (path / f"{name}.csv").read_text()
-        return np.array([[*map(float, line.split())] for line in text.split("\n") if line])
+        return np.array(
+            [[*map(float, line.split())] for line in text.split("\n") if line]
+        )
 
     layers = [
         Layer(
