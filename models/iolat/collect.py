@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Record single requests of many workloads on disks that others use, too.
 
-Loop devices in memory, slowed down by the blkio controller, stand for disks. Every
-workload runs on every device profile for some seconds; what is known of the device
-when a request is issued, and how long it took, goes to a dataset.
+Disks in memory (zram), slowed down by the blkio controller, stand for real ones. Every
+workload runs on every device profile for some seconds; what is known of the disk when a
+request is issued, and how long it took, goes to train.mlkd, or to heldout.mlkd if the
+workload or the profile is one that training must not see.
 """
 
 import argparse
@@ -24,14 +25,15 @@ from pymlk.policy import load
 HERE = Path(__file__).resolve().parent
 EPILOG = """\
 examples:
-  sudo ./collect.py --work /var/tmp/iolat -o all.mlkd       everything, 15 minutes
-  sudo ./collect.py --work /var/tmp/iolat -o x.mlkd --only '^web/'
+  sudo ./collect.py --work /var/tmp/iolat                   everything, 14 minutes
+  sudo ./collect.py --work /var/tmp/iolat --only '^web/'    one workload
   sudo ./collect.py --work /var/tmp/iolat --teardown        clean up after a kill -9
 
-A run that is in the dataset already is skipped, so an interrupted collection goes on
-where it was. Needs root, cgroup v1 (blkio), losetup, a C compiler, numpy and pymlk.
+A run that is in WORK's datasets already is skipped, so an interrupted collection goes
+on where it was. Needs root, cgroup v1 (blkio), zram, a C compiler, numpy and pymlk.
 """
 
+HELD_OUT = {"kv", "log", "1500iops-50mb", "6000iops-100mb"}
 FIELDS = ["inflight", "bytes", "is_write", *(f"last_{i + 1}" for i in range(LAST))]
 # What else uses the disk: sizes, depth, mean times on and off in milliseconds.
 READER = {"other_bytes": 65536, "other_depth": 16}
@@ -52,6 +54,8 @@ WORKLOADS: dict[str, dict[str, Any]] = {
     "single": {"pause": 2, "workers": 1, "sizes": "4096", **BACKUP},
     "heavy": {"load": 0.7, "burst": 2, "on_ms": 300, "off_ms": 300, "sizes": "4096,16384"},
     "dirty": {"load": 0.3, "sizes": "4096,32768", "writes": 50, **FLUSH},
+    "mail": {"load": 0.4, "sizes": "4096,16384", "writes": 70, **BACKUP},
+    "copy": {"pause": 3, "workers": 4, "sizes": "65536", "writes": 90, **READER},
     "kv": {"load": 0.35, "burst": 3, "sizes": "4096,16384", "writes": 10, **BACKUP},
     "log": {"load": 0.3, "burst": 4, "sizes": "4096,8192", "writes": 85, **FLUSH},
 }
@@ -112,13 +116,15 @@ def rows(records: Records, most: int) -> tuple[Any, Any, int]:
 
 
 def collect(disks: Disks, args: argparse.Namespace) -> None:
-    """Do all runs; each is in the dataset when it has ended."""
+    """Do all runs; each is in its dataset when it has ended."""
     names = [*FIELDS, "took_us", "slow"]
     plan = load(str(HERE), model=False)
+    paths = {held: args.work / f"{held}.mlkd" for held in ("train", "heldout")}
     done: set[tuple[str, str, int]] = set()
-    if args.out.exists():
-        with Dataset(str(args.out)) as before:
-            done = {(run.workload, run.group, run.seed) for run in before.runs}
+    for path in paths.values():
+        if path.exists():
+            with Dataset(str(path)) as before:
+                done |= {(run.workload, run.group, run.seed) for run in before.runs}
     cells = [
         (workload, profile, seed)
         for seed in range(1, args.seeds + 1)
@@ -127,24 +133,24 @@ def collect(disks: Disks, args: argparse.Namespace) -> None:
         if (workload, profile, seed) not in done
         and re.search(args.only, f"{workload}/{profile}/{seed}")
     ]
-    with Writer(str(args.out), plan, names, [1] * len(names), append=True) as writer:
-        for n, (workload, profile, seed) in enumerate(cells, 1):
-            disks.limit(profile)
-            given = settings(workload, profile, seed)
-            records = disks.run(args.seconds, given)
-            t, values, slow_us = rows(records, args.rows)
-            tags = {k: str(v) for k, v in given.items()} | {"slow_us": str(slow_us)}
+    for n, (workload, profile, seed) in enumerate(cells, 1):
+        disks.limit(profile)
+        given = settings(workload, profile, seed)
+        records = disks.run(args.seconds, given)
+        t, values, slow_us = rows(records, args.rows)
+        tags = {k: str(v) for k, v in given.items()} | {"slow_us": str(slow_us)}
+        path = paths["heldout" if HELD_OUT & {workload, profile} else "train"]
+        with Writer(str(path), plan, names, [1] * len(names), append=True) as writer:
             run = writer.begin(
-                workload=workload, device="loop", group=profile, seed=seed, tags=tags
+                workload=workload, device="zram", group=profile, seed=seed, tags=tags
             )
             writer.rows(run, t, values, np.ones(values.shape, bool))
             writer.end(run, seconds=args.seconds)
-            share = values[:, -1].mean()
-            print(
-                f"[{n}/{len(cells)}] {workload:7} {profile:15} {len(records):7} requests"
-                f"  slow from {slow_us:7} us: {share:6.1%}",
-                flush=True,
-            )
+        print(
+            f"[{n}/{len(cells)}] {workload:7} {profile:15} {len(records):7} requests"
+            f"  slow from {slow_us:7} us: {values[:, -1].mean():6.1%}",
+            flush=True,
+        )
 
 
 def main() -> int:
@@ -155,15 +161,12 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--work", type=Path, required=True, help="directory for all")
-    parser.add_argument("-o", "--out", type=Path, help="dataset, made or continued")
-    parser.add_argument("--seconds", type=float, default=10, help="length of a run")
+    parser.add_argument("--seconds", type=float, default=8, help="length of a run")
     parser.add_argument("--seeds", type=int, default=1, help="runs per cell")
     parser.add_argument("--rows", type=int, default=1000, help="most rows of a run")
     parser.add_argument("--only", default="", help="regular expression on run names")
     parser.add_argument("--teardown", action="store_true", help="only clean up")
     args = parser.parse_args()
-    if not args.out and not args.teardown:
-        parser.error("-o is missing")
     disks = Disks(args.work.resolve(), 1)
     try:
         args.work.mkdir(parents=True, exist_ok=True)

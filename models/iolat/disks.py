@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Disks in memory that the blkio controller slows down, and one program's I/O on them."""
+"""Disks in memory that the blkio controller slows down, and a program's I/O on them."""
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import zlib
@@ -17,7 +16,8 @@ from numpy.typing import NDArray
 HERE = Path(__file__).resolve().parent
 KERNEL = HERE.parents[1] / "kernel"
 CGROUPS = Path("/sys/fs/cgroup/blkio")
-IMAGE_BYTES = 256 << 20
+ZRAM = Path("/sys/class/zram-control")
+DISK_BYTES = 256 << 20
 LAST = 4
 RECORD = np.dtype(
     [
@@ -67,27 +67,30 @@ def call(*argv: str | Path) -> str:
 
 
 class Disks:
-    """Loop devices over files in memory, and a control group that limits them."""
+    """Compressed disks in memory, and a control group that limits them."""
 
     def __init__(self, work: Path, count: int) -> None:
         self.work, self.count = work, count
-        self.loops: list[str] = []
+        # what is to be removed after a kill -9, too
+        self.note = work / "disks"
+        self.disks = self.note.read_text().split() if self.note.exists() else []
         # Of its own per directory: a teardown must not end another's programs.
         name = f"pymlk-iolat-{zlib.crc32(bytes(work)):08x}"
         self.group = CGROUPS / name
-        self.images = [Path("/dev/shm") / f"{name}-{i}" for i in range(count)]
 
     def check(self) -> None:
         """Refuse early, with what is missing."""
         if os.geteuid():
-            raise CollectError("needs root (loop devices, cgroups)")
+            raise CollectError("needs root (zram, cgroups)")
         if not (CGROUPS / "cgroup.procs").exists():
             raise CollectError(
                 f"{CGROUPS}: no cgroup v1 controller there; boot with "
                 "systemd.unified_cgroup_hierarchy=0"
             )
-        if shutil.disk_usage("/dev/shm").free < 2 * self.count * IMAGE_BYTES:
-            raise CollectError("/dev/shm: not enough room for the disks")
+        if not ZRAM.exists():
+            raise CollectError(f"{ZRAM}: no zram in this kernel")
+        if self.disks:
+            raise CollectError("left over from an earlier run; use --teardown first")
 
     def setup(self) -> None:
         """Build the program, make the disks."""
@@ -99,16 +102,17 @@ class Disks:
         )
         self.group.mkdir(exist_ok=True)
         for _ in range(self.count):
-            # reading makes one
-            number = Path("/sys/class/zram-control/hot_add").read_text().strip()
-            (Path("/sys/block") / f"zram{number}" / "disksize").write_text(str(IMAGE_BYTES))
-            self.loops.append(f"/dev/zram{number}")
+            # reading it makes a disk
+            name = f"zram{(ZRAM / 'hot_add').read_text().strip()}"
+            self.disks.append(f"/dev/{name}")
+            self.note.write_text("\n".join(self.disks))
+            (Path("/sys/block") / name / "disksize").write_text(str(DISK_BYTES))
 
     def limit(self, profile: str) -> None:
         """Give all disks the limits of a profile."""
         iops, megabytes = PROFILES[profile]
-        for loop in self.loops:
-            number = (Path("/sys/block") / Path(loop).name / "dev").read_text().strip()
+        for disk in self.disks:
+            number = (Path("/sys/block") / Path(disk).name / "dev").read_text().strip()
             for way, share in (("read", 1), ("write", 2)):
                 for unit, value in (("iops", iops), ("bps", megabytes * 1_000_000)):
                     path = self.group / f"blkio.throttle.{way}_{unit}_device"
@@ -117,9 +121,10 @@ class Disks:
     def run(self, seconds: float, settings: dict[str, object]) -> Records:
         """Run the program inside the control group; return its requests in order."""
         out = self.work / "records"
-        argv = [str(self.work / "load"), *(f"device={loop}" for loop in self.loops)]
+        argv = [str(self.work / "load"), *(f"device={disk}" for disk in self.disks)]
         argv += [f"{key}={value}" for key, value in settings.items()]
         argv += [f"seconds={seconds}", f"out={out}"]
+        # a busy processor must not look like a slow disk
         enter = 'echo $$ >"$0"; exec chrt -f 1 "$@"'
         procs = str(self.group / "cgroup.procs")
         call("timeout", str(4 * seconds + 60), "sh", "-c", enter, procs, *argv)
@@ -128,8 +133,10 @@ class Disks:
 
     def teardown(self) -> None:
         """Undo whatever of the set-up is there; safe to call at any time."""
-        for loop in self.loops:
-            Path("/sys/class/zram-control/hot_remove").write_text(loop.removeprefix("/dev/zram"))
+        while self.disks:
+            number = self.disks.pop().removeprefix("/dev/zram")
+            (ZRAM / "hot_remove").write_text(number)
+        self.note.unlink(missing_ok=True)
         if self.group.exists():
             with contextlib.suppress(OSError):
                 self.group.rmdir()
