@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from disks import PROFILES, CollectError, Disks, cleaned_up
+from disks import PROFILES, DiskError, Disks, cleaned_up
 
 from pymlk.compile import compile_model
 
@@ -31,8 +31,8 @@ RIVALS = {
 }
 # Reads alone, for a write goes to all replicas. Neither was trained on.
 WORKLOADS: dict[str, dict[str, Any]] = {
-    "kv": {"load": 0.35, "burst": 3, "sizes": "4096,16384"},
-    "steady": {"load": 0.5, "sizes": "8192"},
+    "kv": {"load": 0.12, "burst": 3, "sizes": "4096,16384"},
+    "steady": {"load": 0.25, "sizes": "8192"},
 }
 OTHER = {"other_bytes": 131072, "other_depth": 4}
 OTHER |= {"other_on_ms": 500, "other_off_ms": 1000}
@@ -41,17 +41,14 @@ examples:
   sudo ./act.py --work /var/tmp/iolat
   sudo ./act.py --work /var/tmp/iolat --profile 3000iops-30mb --rounds 3
 
-Needs what collect.py needs.
+Needs what record.py needs.
 """
 
 
 def features(policy: Path) -> str:
     """Write what load.c wants to know of each feature."""
-    lines = []
-    for item in tomllib.loads(policy.read_text())["feature"]:
-        low, high = item.get("clip", (-1e9, 1e9))
-        lines.append(f"{low} {high} {item['mean']} {item['std']}\n")
-    return "".join(lines)
+    items = tomllib.loads(policy.read_text())["feature"]
+    return "".join(f"{item['mean']} {item['std']}\n" for item in items)
 
 
 def measure(disks: Disks, args: argparse.Namespace, profile: str) -> dict[str, Any]:
@@ -126,7 +123,7 @@ def main() -> int:
         with cleaned_up(disks):
             disks.setup()
             found = {p: measure(disks, args, p) for p in profiles}
-    except (CollectError, OSError) as e:
+    except (DiskError, OSError) as e:
         print(f"act.py: {e}", file=sys.stderr)
         return 1
     if args.json:

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +50,7 @@ PROFILES = {
 }
 
 
-class CollectError(Exception):
+class DiskError(Exception):
     """Something the user has to know or to repair."""
 
 
@@ -60,9 +61,9 @@ def call(*argv: str | Path) -> str:
             [str(a) for a in argv], check=True, capture_output=True, text=True
         )
     except FileNotFoundError as e:
-        raise CollectError(f"{argv[0]}: not installed") from e
+        raise DiskError(f"{argv[0]}: not installed") from e
     except subprocess.CalledProcessError as e:
-        raise CollectError(f"{argv[0]}: {e.stderr.strip()}") from e
+        raise DiskError(f"{argv[0]}: {e.stderr.strip()}") from e
     return done.stdout
 
 
@@ -81,16 +82,16 @@ class Disks:
     def check(self) -> None:
         """Refuse early, with what is missing."""
         if os.geteuid():
-            raise CollectError("needs root (zram, cgroups)")
+            raise DiskError("needs root (zram, cgroups)")
         if not (CGROUPS / "cgroup.procs").exists():
-            raise CollectError(
+            raise DiskError(
                 f"{CGROUPS}: no cgroup v1 controller there; boot with "
                 "systemd.unified_cgroup_hierarchy=0"
             )
         if not ZRAM.exists():
-            raise CollectError(f"{ZRAM}: no zram in this kernel")
+            raise DiskError(f"{ZRAM}: no zram in this kernel")
         if self.disks:
-            raise CollectError("left over from an earlier run; use --teardown first")
+            raise DiskError("left over from an earlier run; use --teardown first")
 
     def setup(self) -> None:
         """Build the program, make the disks."""
@@ -133,6 +134,11 @@ class Disks:
 
     def teardown(self) -> None:
         """Undo whatever of the set-up is there; safe to call at any time."""
+        if self.group.exists():
+            for pid in (self.group / "cgroup.procs").read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            time.sleep(0.3)
         while self.disks:
             number = self.disks.pop().removeprefix("/dev/zram")
             (ZRAM / "hot_remove").write_text(number)

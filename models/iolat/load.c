@@ -46,7 +46,7 @@ static struct settings {
 	const char *device[MAX_DEVICES];
 	const char *out; /* struct record after struct record */
 	const char *program; /* how=model */
-	const char *features; /* of it: low, high, mean, std; a line each */
+	const char *features; /* of it: mean and deviation, a line each */
 	const char *sizes; /* bytes, separated by commas; one by lot */
 	double seconds;
 	double seed;
@@ -163,7 +163,7 @@ static atomic_size_t next_arrival;
 static const struct mlk_header *program;
 static const struct mlk_simd *simd;
 static struct {
-	double low, high, mean, std;
+	double mean, std;
 } feature[FEATURES];
 
 static uint64_t now(void)
@@ -300,10 +300,9 @@ static int slowness(struct worker *w, struct device *d,
 		value[3 + i] = d->last_us[i];
 	pthread_mutex_unlock(&d->lock);
 	for (unsigned int i = 0; i < FEATURES; i++) {
-		double v = log2(1 + value[i]);
+		double v = (value[i] - feature[i].mean) / feature[i].std;
 
-		v = fmin(fmax(v, feature[i].low), feature[i].high);
-		v = (v - feature[i].mean) / feature[i].std / scale.value;
+		v /= scale.value;
 		x[i] = fmin(fmax(round(v) + in->zero_point, -128), 127);
 	}
 	mlk_program_run_simd(program, w->arena, simd);
@@ -505,10 +504,9 @@ static void load_program(void)
 	if (!f)
 		err(1, "features=");
 	for (unsigned int i = 0; i < FEATURES; i++)
-		if (fscanf(f, "%lf %lf %lf %lf", &feature[i].low,
-			   &feature[i].high, &feature[i].mean,
-			   &feature[i].std) != 4)
-			errx(1, "features=%s: %d lines of four numbers expected",
+		if (fscanf(f, "%lf %lf", &feature[i].mean,
+			   &feature[i].std) != 2)
+			errx(1, "features=%s: %d lines of two numbers expected",
 			     set.features, FEATURES);
 	fclose(f);
 }

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from disks import LAST, PROFILES, CollectError, Disks, Records, cleaned_up
+from disks import LAST, PROFILES, DiskError, Disks, Records, cleaned_up
 
 from pymlk.dataset import Dataset, Writer
 from pymlk.policy import load
@@ -25,9 +25,9 @@ from pymlk.policy import load
 HERE = Path(__file__).resolve().parent
 EPILOG = """\
 examples:
-  sudo ./collect.py --work /var/tmp/iolat                   everything, 14 minutes
-  sudo ./collect.py --work /var/tmp/iolat --only '^web/'    one workload
-  sudo ./collect.py --work /var/tmp/iolat --teardown        clean up after a kill -9
+  sudo ./record.py --work /var/tmp/iolat                   everything, 14 minutes
+  sudo ./record.py --work /var/tmp/iolat --only '^web/'    one workload
+  sudo ./record.py --work /var/tmp/iolat --teardown        clean up after a kill -9
 
 A run that is in WORK's datasets already is skipped, so an interrupted collection goes
 on where it was. Needs root, cgroup v1 (blkio), zram, a C compiler, numpy and pymlk.
@@ -177,8 +177,8 @@ def main() -> int:
         with cleaned_up(disks):
             disks.setup()
             collect(disks, args)
-    except (CollectError, OSError) as e:
-        print(f"collect.py: {e}", file=sys.stderr)
+    except (DiskError, OSError) as e:
+        print(f"record.py: {e}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What does KML's readahead network cost as an int16x8 program?
+"""What does a prediction of kml's and of iolat's model cost?
 
-Its weights are read from the folder of third-party data (``PYMLK_DATA``, else
+The weights of kml are read from the folder of third-party data (``PYMLK_DATA``, else
 ../shared/data); models/kml/recipe.py makes the program. The limit is the engine in a C
 loop; the rivals are LiteRT with zero-copy tensors and tflite-runtime.
 """
@@ -23,7 +23,12 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("PYMLK_DATA") or ROOT / ".." / "shared" / "data")
 ROUNDS = 200
 INNER = 200
-BARS: Bars = {"invoke ns": (200.0, "max"), "invoke over litert": (1.0, "max")}
+BARS: Bars = {
+    "kml invoke ns": (200.0, "max"),
+    "iolat invoke ns": (400.0, "max"),
+    "kml invoke over litert": (1.0, "max"),
+    "iolat invoke over litert": (1.0, "max"),
+}
 
 
 def recipe() -> ModuleType:
@@ -37,15 +42,21 @@ def recipe() -> ModuleType:
     return module
 
 
-def run(rounds: int) -> Figures:
-    """Measure the program of the larger data set."""
+def models() -> dict[str, bytes]:
+    """Read or make the models that there are."""
+    found = {"iolat": (ROOT / "models" / "iolat" / "model.tflite").read_bytes()}
     folder = DATA / "datasets" / "kml-readahead" / "online_nn_arch_data"
-    if not folder.is_dir():
-        print(f"no data in {folder}: nothing measured", file=sys.stderr)
-        return {}
-    kml = recipe()
-    network, x, _ = kml.read_set(folder)
-    data = kml.quantise(network, x, kml.SAME).flat
+    if folder.is_dir():
+        kml = recipe()
+        network, x, _ = kml.read_set(folder)
+        found["kml"] = kml.quantise(network, x, kml.SAME).flat
+    else:
+        print(f"no data in {folder}: kml is not measured", file=sys.stderr)
+    return found
+
+
+def measure(name: str, data: bytes, rounds: int) -> Figures:
+    """Measure one model, all rivals in turn."""
     with tempfile.TemporaryDirectory() as scratch:
         ours = Model(data, backend="engine")
         with pin("c"):
@@ -55,15 +66,23 @@ def run(rounds: int) -> Figures:
             "invoke": calls(ours.invoke),
             "invoke, plain c": calls(plain.invoke),
         }
-        for name, other in interpreters(data).items():
-            inner = other._interpreter.Invoke if name == "litert" else other.invoke
-            rivals[name] = calls(inner)
+        for rival, other in interpreters(data).items():
+            inner = other._interpreter.Invoke if rival == "litert" else other.invoke
+            rivals[rival] = calls(inner)
         spread = interleave(rivals, rounds, INNER)
-    figures: Figures = {f"{name} ns": each.median for name, each in spread.items()}
-    for name in ("c loop", "litert", "tflite"):
-        if name in spread:
-            ratio = spread["invoke"].median / spread[name].median
-            figures[f"invoke over {name}"] = ratio
+    figures: Figures = {f"{name} {r} ns": each.median for r, each in spread.items()}
+    for rival in ("c loop", "litert", "tflite"):
+        if rival in spread:
+            ratio = spread["invoke"].median / spread[rival].median
+            figures[f"{name} invoke over {rival}"] = ratio
+    return figures
+
+
+def run(rounds: int) -> Figures:
+    """Measure all of them."""
+    figures: Figures = {}
+    for name, data in models().items():
+        figures |= measure(name, data, rounds)
     return figures
 
 
