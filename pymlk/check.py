@@ -50,11 +50,14 @@ class Finding(NamedTuple):
         Which part of the policy.
     text : str
         What was found.
+    device : str
+        Of which device; empty if it is of all.
     """
 
     level: str
     what: str
     text: str
+    device: str = ""
 
 
 class _Rows:
@@ -103,8 +106,8 @@ class Check:
         self.findings: list[Finding] = []
         self._plan, self._root, self._seconds = plan, root, seconds
 
-    def _say(self, level: str, what: str, text: object) -> None:
-        self.findings.append(Finding(level, what, str(text)))
+    def _say(self, level: str, what: str, text: object, device: str = "") -> None:
+        self.findings.append(Finding(level, what, str(text), device))
 
     def run(self) -> None:
         """Look at everything; whatever fails is a finding.
@@ -222,10 +225,11 @@ class Check:
             self._say(
                 "problem",
                 f"fields.{names[error.index]}",
-                f"{device}: {error.path}: {why}",
+                f"{error.path}: {why}",
+                device,
             )
         if not errors:
-            self._say("ok", "fields", f"{device}: all {len(names)} can be read")
+            self._say("ok", "fields", f"all {len(names)} can be read", device)
 
     def _knob(self, device: str, spec: str) -> None:
         knob = self._plan["knob"]
@@ -233,34 +237,36 @@ class Check:
         with AttrSet([spec], root=self._root) as attrs:
             if attrs.read():
                 reason = attrs.errors()[0].reason
-                self._say("problem", "knob.path", f"{device}: {spec}: {reason}")
+                self._say("problem", "knob.path", f"{spec}: {reason}", device)
                 return
             value, info = attrs[0], attrs.fields[0]
         if info.choices or info.scale != 1:
-            self._say("problem", "knob.path", f"{device}: {spec}: is no whole number")
+            self._say("problem", "knob.path", f"{spec}: is no whole number", device)
         if not os.access(full, os.W_OK):
             self._say(
                 "notice",
                 "knob.path",
-                f"{device}: {spec}: may not be written by this user: --apply and "
+                f"{spec}: may not be written by this user: --apply and "
                 "collect --sweep need more rights",
+                device,
             )
         if value not in knob["values"]:
             self._say(
                 "notice",
                 "knob.values",
-                f"{device}: is {value} now, which is none of {knob['values']}: the "
-                "first change goes to the nearest",
+                f"is {value} now, which is none of {knob['values']}: the "
+                "nearest below counts",
+                device,
             )
         elif value != knob["default"]:
             self._say(
                 "notice",
                 "knob.default",
-                f"{device}: is {value} now, but the default to compare with is "
-                f"{knob['default']}",
+                f"is {value} now, but the default to compare with is {knob['default']}",
+                device,
             )
         else:
-            self._say("ok", "knob", f"{device}: is {value} now, the default")
+            self._say("ok", "knob", f"is {value} now, the default", device)
 
     # ------------------------------------------------------------------- their features
 
@@ -299,7 +305,7 @@ class Check:
         """What features were like."""
         count, before = len(rows.values), len(self.findings)
         if not count:
-            self._say("problem", "feature", f"{device}: no row of features came about")
+            self._say("problem", "feature", "no row of features came about", device)
             return
         constant = []
         for i, feature in enumerate(self._plan["features"]):
@@ -312,11 +318,12 @@ class Check:
             self._say(
                 "notice",
                 "feature",
-                f"{device}: constant in {count} rows: {', '.join(constant)}: let a "
+                f"constant in {count} rows: {', '.join(constant)}: let a "
                 "workload run, or they are of no use",
+                device,
             )
         if len(self.findings) == before:
-            self._say("ok", "feature", f"{device}: {count} rows, all within bounds")
+            self._say("ok", "feature", f"{count} rows, all within bounds", device)
 
     def _bounds(
         self, device: str, feature: dict[str, Any], values: list[float]
@@ -331,8 +338,9 @@ class Check:
                 self._say(
                     "notice",
                     f"feature {feature['name']}",
-                    f"{device}: cut off at its {word} bound {bound:g} in {share:.0%} "
+                    f"cut off at its {word} bound {bound:g} in {share:.0%} "
                     "of rows: widen clip",
+                    device,
                 )
 
     def _likeness(
@@ -349,8 +357,9 @@ class Check:
             self._say(
                 "notice",
                 f"feature {feature['name']}",
-                f"{device}: {far[-1]:.4g} found, but in training it was "
+                f"{far[-1]:.4g} found, but in training it was "
                 f"{feature['mean']:.4g} +- {feature['std']:.4g}",
+                device,
             )
 
     def _cost(self) -> None:
@@ -414,15 +423,17 @@ class Check:
                 self._say(
                     "problem",
                     f"fields.{key}",
-                    f"{name}: has no feature {wanted!r}; it has {', '.join(features)}",
+                    f"has no feature {wanted!r}; it has {', '.join(features)}",
+                    name,
                 )
         knob = knobs.get(plan["knob"]["path"])
         if knob is None:
             self._say(
                 "problem",
                 "knob.path",
-                f"{name}: has no knob {plan['knob']['path']!r}; it has "
+                f"has no knob {plan['knob']['path']!r}; it has "
                 f"{', '.join(knobs) or 'none'}",
+                name,
             )
             return
         for value in plan["knob"]["values"]:
@@ -430,17 +441,18 @@ class Check:
                 self._say(
                     "problem",
                     "knob.values",
-                    f"{name}: {value} found, it can have {knob.low} to {knob.high} in "
+                    f"{value} found, it can have {knob.low} to {knob.high} in "
                     f"steps of {knob.step}",
+                    name,
                 )
         if knob.default != plan["knob"]["default"]:
             self._say(
                 "notice",
                 "knob.default",
-                f"{name}: {plan['knob']['default']} found, the kernel's is "
-                f"{knob.default}",
+                f"{plan['knob']['default']} found, the kernel's is {knob.default}",
+                name,
             )
-        self._say("ok", "proxy", f"{name}: {proxy.state}, mode {proxy.mode}")
+        self._say("ok", "proxy", f"{proxy.state}, mode {proxy.mode}", name)
 
     # -------------------------------------------------------------------------- others
 

@@ -172,9 +172,11 @@ class _Command:
             time.sleep(min(seconds, 0.01))
         if self._process.poll() is None:
             return True
+        # what it left behind may go on writing
         for fd in tuple(self._open):
-            while self._read(fd):
-                pass
+            for _ in range(_MOST_OUTPUT >> 16):
+                if not self._read(fd):
+                    break
         return False
 
     def _read(self, fd: int) -> bool:
@@ -387,46 +389,49 @@ class Collector:
 
     def _attributes(self) -> _Source:
         """Bind the fields of all devices."""
-        plan, devices = self.plan, self._devices()
-        places: dict[str, int] = {}
-        lanes = []
-        for _, path in devices:
-            specs = [s.replace("{device}", path) for s in plan["fields"].values()]
-            lanes.append([places.setdefault(s, len(places)) for s in specs])
-        scales = self._scales
-        forced: dict[int, int] = {}
-        for lane in lanes if scales else ():
-            forced |= dict(zip(lane, scales or (), strict=True))
-        attrs = AttrSet(
-            [
-                Field(spec, scale=forced[place]) if forced.get(place, 1) > 1 else spec
-                for spec, place in places.items()
-            ],
-            root=self.root,
-        )
-        attrs.read()
-        found = [attrs.fields[place].scale for place in lanes[0]]
+        devices = self._devices()
         if self._scales is None:
-            self._scales = found
-            if len(devices) > 1:
-                # now as the first device has them
-                attrs.close()
-                return self._attributes()
+            # the first device says what stands for 1, for all
+            attrs, (lane,) = self._open(devices[:1])
+            self._scales = [attrs.fields[place].scale for place in lane]
+            attrs.close()
+        attrs, lanes = self._open(devices)
         for (name, _), lane in zip(devices, lanes, strict=True):
-            for key, place, scale in zip(self._fields, lane, self._scales, strict=True):
-                if attrs.fields[place].scale != scale:
-                    raise DatasetError(
-                        f"{self.path}: fields.{key} of {name} has another unit than "
-                        f"before: 1 is {attrs.fields[place].scale}, not {scale}"
-                    )
-        source = _Source([name for name, _ in devices])
+            self._check_scales(name, [attrs.fields[place].scale for place in lane])
         watched, scale = -1, 1
-        if plan["objective"] is not None:
-            watched = self._fields.index(plan["objective"])
+        if self.plan["objective"] is not None:
+            watched = self._fields.index(self.plan["objective"])
             scale = self._scales[watched]
+        source = _Source([name for name, _ in devices])
         source.add(AttrSampler(attrs, lanes, self._rate, watched, scale), len(lanes))
         source.close.append(attrs.close)
         return source
+
+    def _open(self, devices: list[tuple[str, str]]) -> tuple[AttrSet, list[list[int]]]:
+        """The fields, read once, and their places for each device."""
+        places: dict[str, int] = {}
+        scales: dict[str, int] = {}
+        lanes = []
+        for _, path in devices:
+            specs = [s.replace("{device}", path) for s in self.plan["fields"].values()]
+            lanes.append([places.setdefault(s, len(places)) for s in specs])
+            scales |= dict(zip(specs, self._scales or [1] * len(specs), strict=True))
+        attrs = AttrSet(
+            [Field(s, scale=scales[s]) if scales[s] > 1 else s for s in places],
+            root=self.root,
+        )
+        attrs.read()
+        return attrs, lanes
+
+    def _check_scales(self, device: str, found: list[int]) -> None:
+        for key, one, expected in zip(
+            self._fields, found, self._scales or found, strict=True
+        ):
+            if one != expected:
+                raise DatasetError(
+                    f"{self.path}: fields.{key} of {device} has another unit than "
+                    f"before: 1 is {one}, not {expected}"
+                )
 
     def _models(self) -> _Source:
         """Models in the kernel."""

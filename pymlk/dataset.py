@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import math
 import os
+import stat
 import struct
 import zlib
 from array import array
@@ -206,9 +207,13 @@ class Dataset:
         self._places: dict[int, list[_Place]] = {}
         self._ended: set[int] = set()
         self._tries = _TRIES
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # a pipe of that name must not hold us up
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            self._size = os.fstat(self._fd).st_size
+            info = os.fstat(self._fd)
+            if not stat.S_ISREG(info.st_mode):
+                raise DatasetError(f"{path}: is no file")
+            self._size = info.st_size
             self._id = self._header()
             head = self._plan()
             self.plan, self.fields, self.scales = head.plan, head.fields, head.scales

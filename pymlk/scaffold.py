@@ -351,6 +351,81 @@ def _train(sketch: Sketch) -> list[str]:
     return lines
 
 
+def _head(sketch: Sketch) -> list[str]:
+    lines = [f"name = {_text(sketch.name)}", 'description = ""']
+    if sketch.proxy is not None:
+        lines += [
+            "# Models in the kernel that have the fields; `pymlk proxy` lists them.",
+            f"proxy = {_text(sketch.proxy)}",
+        ]
+    elif sketch.devices is not None:
+        lines += [
+            "# {device} stands for each of these; `skip` leaves some out, by name.",
+            f"devices = {_text(sketch.devices)}",
+            f"skip = {_text(sketch.skip)}",
+        ]
+    lines += [
+        "# How often is decided. What changes faster than this is not seen.",
+        f"interval_ms = {sketch.interval_ms}",
+        "",
+        "[model]",
+        "# pymlk train writes it.",
+        'file = "model.tflite"',
+    ]
+    if sketch.history > 1:
+        lines.append(f"history = {sketch.history}  # rows of features that it sees")
+    return [*lines, ""]
+
+
+def _inputs(sketch: Sketch, looks: dict[str, _Look]) -> list[str]:
+    lines = ["[fields]"]
+    lines += [f"{_key(name)} = {_text(spec)}" for name, spec in sketch.fields.items()]
+    lines += [
+        "",
+        "# What the model sees. A counter is of use as its change: rate, delta, or",
+        "# delta_ratio of two counters; a gauge as its value, or as the ratio of two.",
+        "# log2 tames what has no natural bounds. pymlk train fills in mean and std.",
+    ]
+    for name, look in looks.items():
+        lines += _feature(name, look)
+    return lines
+
+
+def _outputs(sketch: Sketch) -> list[str]:
+    lines = [
+        "[knob]",
+        f"path = {_text(sketch.knob)}",
+        "# Ascending; the model's output i stands for the i-th.",
+        f"values = {_text(sketch.values)}",
+        f"default = {_text(sketch.default)}",
+    ]
+    lines += [f"unit = {_text(sketch.unit)}"] if sketch.unit else []
+    if sketch.objective is not None:
+        lines += [
+            "",
+            "[objective]",
+            "# The field whose rate says whether the model does any good.",
+            f"maximise = {_text(sketch.objective)}",
+        ]
+    return [*lines, ""]
+
+
+def _guard(sketch: Sketch) -> list[str]:
+    return [
+        "[guard]",
+        "# A recommendation less sure than this changes nothing.",
+        "min_confidence = 0.5",
+        "# Values that one change may skip at most, and seconds between two changes.",
+        "max_step = 1",
+        f"min_interval_s = {_text(max(1.0, 2e-3 * sketch.interval_ms))}",
+        "# Equal recommendations in a row until a change.",
+        "settle = 3",
+        "# A decision that took longer is not used.",
+        "deadline_us = 5000",
+        "",
+    ]
+
+
 def text_of(sketch: Sketch) -> str:
     """The policy as TOML.
 
@@ -377,69 +452,8 @@ def text_of(sketch: Sketch) -> str:
     for names, counter in ((sketch.counters, True), (sketch.gauges, False)):
         for name in names:
             looks[name].counter = counter
-    lines = [f"name = {_text(sketch.name)}", 'description = ""']
-    if sketch.proxy is not None:
-        lines += [
-            "# Models in the kernel that have the fields; `pymlk proxy` lists them.",
-            f"proxy = {_text(sketch.proxy)}",
-        ]
-    elif sketch.devices is not None:
-        lines += [
-            "# {device} stands for each of these; `skip` leaves some out, by name.",
-            f"devices = {_text(sketch.devices)}",
-            f"skip = {_text(sketch.skip)}",
-        ]
-    lines += [
-        "# How often is decided. What changes faster than this is not seen.",
-        f"interval_ms = {sketch.interval_ms}",
-        "",
-        "[model]",
-        "# pymlk train writes it.",
-        'file = "model.tflite"',
-    ]
-    if sketch.history > 1:
-        lines.append(f"history = {sketch.history}  # rows of features that it sees")
-    lines += ["", "[fields]"]
-    lines += [f"{_key(name)} = {_text(spec)}" for name, spec in sketch.fields.items()]
-    lines += [
-        "",
-        "# What the model sees. A counter is of use as its change: rate, delta, or",
-        "# delta_ratio of two counters; a gauge as its value, or as the ratio of two.",
-        "# log2 tames what has no natural bounds. pymlk train fills in mean and std.",
-    ]
-    for name, look in looks.items():
-        lines += _feature(name, look)
-    lines += [
-        "[knob]",
-        f"path = {_text(sketch.knob)}",
-        "# Ascending; the model's output i stands for the i-th.",
-        f"values = {_text(sketch.values)}",
-        f"default = {_text(sketch.default)}",
-    ]
-    lines += [f"unit = {_text(sketch.unit)}"] if sketch.unit else []
-    if sketch.objective is not None:
-        lines += [
-            "",
-            "[objective]",
-            "# The field whose rate says whether the model does any good.",
-            f"maximise = {_text(sketch.objective)}",
-        ]
-    lines += [
-        "",
-        "[guard]",
-        "# A recommendation less sure than this changes nothing.",
-        "min_confidence = 0.5",
-        "# Values that one change may skip at most, and seconds between two changes.",
-        "max_step = 1",
-        f"min_interval_s = {_text(max(1.0, 2e-3 * sketch.interval_ms))}",
-        "# Equal recommendations in a row until a change.",
-        "settle = 3",
-        "# A decision that took longer is not used.",
-        "deadline_us = 5000",
-        "",
-        *_train(sketch),
-    ]
-    return "\n".join(lines) + "\n"
+    lines = _head(sketch) + _inputs(sketch, looks) + _outputs(sketch)
+    return "\n".join(lines + _guard(sketch) + _train(sketch)) + "\n"
 
 
 def _key(name: str) -> str:

@@ -8,7 +8,7 @@ import json
 import os
 
 from .. import isolate
-from ..check import Check
+from ..check import Check, Finding
 from ..errors import PolicyError
 from . import OK, PARTLY
 
@@ -33,6 +33,14 @@ def _load(name: str) -> dict[str, Any]:
         return plan | {"refused": str(error)}
 
 
+def _joined(findings: list[Finding]) -> dict[Finding, list[str]]:
+    """What is the same of several devices is said once."""
+    found: dict[Finding, list[str]] = {}
+    for finding in findings:
+        found.setdefault(finding._replace(device=""), []).append(finding.device)
+    return found
+
+
 def main(options: argparse.Namespace) -> int:
     """Check one policy; a wrong file is an error, all else a finding."""
     plan = isolate.call(_load, options.policy)
@@ -46,7 +54,8 @@ def main(options: argparse.Namespace) -> int:
         )
     else:
         print(f"policy {plan['name']}: {plan['file']}")
-        for finding in check.findings:
-            print(f"  {_MARKS[finding.level]} {finding.what}: {finding.text}")
+        for finding, devices in _joined(check.findings).items():
+            of = f"{' '.join(devices)}: " if any(devices) else ""
+            print(f"  {_MARKS[finding.level]} {finding.what}: {of}{finding.text}")
         print(f"{problems} problems" if problems else "no problems")
     return PARTLY if problems else OK

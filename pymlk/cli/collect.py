@@ -175,7 +175,7 @@ class _Run:
         )
         self._collector.progress = self._progress
         self.caught = 0
-        self.bad = 0
+        self.recorded = self.bad = 0
         self.left: list[str] = []
         many = options.sweep or options.jobs
         self.cells = [
@@ -204,9 +204,11 @@ class _Run:
                 self._record_all()
         finally:
             self._progress.clear()
-            self.left = self._collector.close()
-            # also after a failed set-up: part of it may be there
-            self._call("teardown", self._work.teardown)
+            try:
+                self.left = self._collector.close()
+            finally:
+                # also after a failed set-up: part of it may be there
+                self._call("teardown", self._work.teardown)
             for line in self.left:
                 complain(line)
 
@@ -239,6 +241,7 @@ class _Run:
             self._progress.what = self._place(done, start)
             outcomes = self._collector.record(cell)
             self._progress.clear()
+            self.recorded += 1
             for outcome in outcomes:
                 self._tell(done, outcome)
 
@@ -292,7 +295,9 @@ def _best(path: str) -> list[dict[str, Any]]:
 def _print_best(best: list[dict[str, Any]]) -> None:
     """A row for each workload, a column for each value, a star at the best."""
     values = sorted({value for entry in best for value in entry["scores"]})
-    names = [" ".join(filter(None, (e["workload"], e["group"]))) for e in best]
+    of = ["workload", "group"]
+    of += ["device"] if len({entry["device"] for entry in best}) > 1 else []
+    names = [" ".join(filter(None, (entry[key] for key in of))) for entry in best]
     width = max(map(len, names), default=0)
     print(f"{'':{width}}" + "".join(f"{value:>12}" for value in values))
     for name, entry in zip(names, best, strict=True):
@@ -308,7 +313,7 @@ def _end(run: _Run, options: argparse.Namespace) -> None:
     swept = [cell for cell in run.cells if cell.value is not None]
     best = _best(options.output) if swept and os.path.exists(options.output) else []
     facts = {
-        "file": options.output, "recorded": len(run.cells), "skipped": run.skipped,
+        "file": options.output, "recorded": run.recorded, "skipped": run.skipped,
         "bad": run.bad,
     }  # fmt: skip
     if options.json:
@@ -370,6 +375,18 @@ def _print_info(dataset: Dataset) -> None:
     )
 
 
+def _say_what_is_to_do(run: _Run, options: argparse.Namespace) -> int:
+    if options.json:
+        facts = {"to_do": len(run.cells), "skipped": run.skipped}
+        print(json.dumps({"summary": facts | {"seconds": run.estimate()}}))
+    else:
+        print(
+            f"{len(run.cells)} runs to do, {run.skipped} are there already; about "
+            f"{_minutes(run.estimate())}, besides what comes before each"
+        )
+    return OK
+
+
 def main(options: argparse.Namespace) -> int:
     """Record, or show what was recorded."""
     if options.info:
@@ -386,11 +403,7 @@ def main(options: argparse.Namespace) -> int:
         )
     run = _Run(options, plan, work)
     if options.dry_run or not run.cells:
-        print(
-            f"{len(run.cells)} runs to do, {run.skipped} are there already; about "
-            f"{_minutes(run.estimate())}, besides what comes before each"
-        )
-        return OK
+        return _say_what_is_to_do(run, options)
     done, failed = restore_all(options.state_dir)
     for line in (*done, *failed):
         complain(f"left by an earlier run: {line}")

@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 
+from ..errors import PolicyError
 from ..policy import find_policy, load
 from ..train import need_extra
 from . import OK, PARTLY, complain
@@ -68,14 +69,18 @@ def finish(policy: str) -> None:
         complain(f"{path}: finished a replacement that was interrupted")
 
 
-def _changed(options: argparse.Namespace) -> dict[str, Any]:
-    """Keys of [train] that the command line gives."""
+def _changed(options: argparse.Namespace, train: dict[str, Any]) -> dict[str, Any]:
+    """Keys of [train] that the command line gives otherwise."""
     given = {
         "family": options.family,
         "hidden": options.hidden,
         "epochs": options.epochs,
     }
-    return {key: value for key, value in given.items() if value is not None}
+    return {
+        key: value
+        for key, value in given.items()
+        if value is not None and value != train[key]
+    }
 
 
 def print_figures(metrics: dict[str, Any]) -> None:
@@ -159,10 +164,12 @@ def main(options: argparse.Namespace) -> int:
 
     finish(options.policy)
     plan = load(options.policy, model=False)
+    if plan["train"] is None:
+        raise PolicyError(f"{plan['file']}: [train] is missing: it names the target")
     storage = os.path.join(os.path.dirname(plan["file"]) or ".", "search.journal")
     wishes = Wishes(
         options.seed,
-        _changed(options),
+        _changed(options, plan["train"]),
         options.search or 0,
         storage,
         options.allow_leak or (),

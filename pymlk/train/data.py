@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..dataset import Dataset, Run
-from ..errors import PolicyError, TrainError
+from ..errors import TrainError
 from ..features import Features
 from .network import B, F, I
 
@@ -467,7 +467,7 @@ def examples(recordings: Sequence[Recording], plan: Plan, seed: int = 0) -> Exam
     recordings : sequence of Recording
         As of `read`.
     plan : dict
-        The policy; its ``train`` says what the target is.
+        The policy; its ``train``, which must be there, says what the target is.
     seed : int
         Decides in which orders runs are replayed.
 
@@ -478,8 +478,6 @@ def examples(recordings: Sequence[Recording], plan: Plan, seed: int = 0) -> Exam
 
     Raises
     ------
-    PolicyError
-        If the policy has no ``[train]``.
     TrainError
         If the data has no target, no row that the loop would decide on, or one class.
 
@@ -488,8 +486,6 @@ def examples(recordings: Sequence[Recording], plan: Plan, seed: int = 0) -> Exam
     Pure function.
     """
     train = plan["train"]
-    if train is None:
-        raise PolicyError(f"{plan['file']}: [train] is missing: it names the target")
     target = _TARGETS[train["target"]](recordings, plan)
     history = plan["model"]["history"]
     parts: list[tuple[Any, ...]] = []
@@ -514,6 +510,7 @@ def examples(recordings: Sequence[Recording], plan: Plan, seed: int = 0) -> Exam
                     steps.at[asked],
                 )
             )
+    target.notices += _too_slow(target.recordings, plan)
     if not parts:
         raise TrainError(
             "no row is left on which the loop would decide: fields could not be read, "
@@ -522,6 +519,19 @@ def examples(recordings: Sequence[Recording], plan: Plan, seed: int = 0) -> Exam
     return _complete(
         target, plan, *(np.concatenate(p) for p in zip(*parts, strict=True))
     )
+
+
+def _too_slow(recordings: Sequence[Recording], plan: Plan) -> list[str]:
+    interval = plan["interval_ms"] * 1e6
+    for recording in recordings:
+        apart = float(np.median(np.diff(recording.t))) if len(recording.t) > 1 else 0.0
+        if interval and apart > 1.5 * interval:
+            return [
+                f"{recording.key}: a row every {apart / 1e6:.0f} ms found, but the "
+                f"policy decides every {plan['interval_ms']} ms: what changes between "
+                "two rows is not what it will be; collect faster"
+            ]
+    return []
 
 
 class _Target:

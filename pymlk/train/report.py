@@ -126,7 +126,9 @@ def _confusion(figure: Figure, found: dict[str, Any]) -> None:
     axes = figure.add_subplot()
     # an image would be a picture in the picture
     edges = [i - 0.5 for i in range(len(values) + 1)]
-    axes.pcolormesh(edges, edges, table, cmap="Blues", vmin=0, alpha=0.6)
+    # not so dark that figures cannot be read
+    darkest = 2 * max(map(max, table))
+    axes.pcolormesh(edges, edges, table, cmap="Blues", vmin=0, vmax=darkest)
     axes.invert_yaxis()
     for i, row in enumerate(table):
         for j, share in enumerate(row):

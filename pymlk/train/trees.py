@@ -125,6 +125,12 @@ def fit_trees(rows: I, lesson: Lesson, trees: int, leaves: int, seed: int) -> Fo
                 grown += _leaves(tree.nodes, k)
             base.append(float(np.ravel(one._baseline_prediction)[0]))
         return Forest(tuple(grown), np.array(base), rows.shape[1], trees * choices)
+    known = np.unique(lesson.label)
+    if len(known) == 1:
+        # scikit-learn wants two
+        certain = np.full(choices, -2 * _LIMIT)
+        certain[known] = 0.0
+        return Forest((), certain, rows.shape[1], 0)
     model = HistGradientBoostingClassifier(**common)
     model.fit(x, lesson.label, lesson.weight)
     return _of_classifier(model, choices, rows.shape[1])

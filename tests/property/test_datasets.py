@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A dataset of any bytes: reading it ends, with whole runs, damage or a refusal."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -17,7 +18,7 @@ from pymlk.errors import DatasetError
 
 SETTINGS = settings(
     deadline=None,
-    max_examples=150,
+    max_examples=100,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -303,6 +304,13 @@ def write_one(path: Path) -> None:
     with Writer(str(path), PLAN, FIELDS, [1, 100, 1], append=True) as writer:
         number = writer.begin(workload="later", device="vda")
         writer.end(number)
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(DatasetError, match="is no file"):
+            Dataset(str(path))
 
 
 def test_largest_chunks_are_the_reader_s() -> None:

@@ -31,8 +31,9 @@ def run(
     out = capsys.readouterr().out
     found: Findings = {}
     for finding in json.loads(out)["findings"]:
+        of = f"{finding['device']}: " if finding["device"] else ""
         found.setdefault(finding["what"], []).append(
-            (finding["level"], finding["text"])
+            (finding["level"], of + finding["text"])
         )
     problems = sum(
         level == "problem" for all_of in found.values() for level, _ in all_of
@@ -56,6 +57,18 @@ def test_a_good_policy(fake_sys: FakeSys, capsys: pytest.CaptureFixture[str]) ->
     assert fake_sys.value("vda") == 32
     assert main(["check", str(fake_sys.policy), "--root", str(fake_sys.root)]) == 0
     assert "no problems" in capsys.readouterr().out
+
+
+def test_what_is_the_same_is_said_once(
+    fake_sys: FakeSys, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_sys.add("vdb")
+    fake_sys.add("vdc", ra=8)
+    assert main(["check", str(fake_sys.policy), "--root", str(fake_sys.root)]) == 0
+    out = capsys.readouterr().out
+    assert "ok      fields: vda vdb vdc: all 2 can be read\n" in out
+    assert "ok      knob: vda vdb: is 32 now, the default\n" in out
+    assert "notice  knob.default: vdc: is 8 now, but" in out
 
 
 def test_no_model_yet(fake_sys: FakeSys, capsys: pytest.CaptureFixture[str]) -> None:

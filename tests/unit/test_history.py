@@ -2,17 +2,21 @@
 """A model that sees the last rows of features: ``[model] history``."""
 
 import random
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.fakesys import POLICY, FakeSys
 from helpers.malloc_count import count_mallocs
+from helpers.proxy_run import make_policy
 from helpers.recording import Recording, assert_same, replay
 
 from pymlk import PolicyError
+from pymlk.emulator import Emulator, Feature, Knob
 from pymlk.features import Features
 from pymlk.policy import load
+from pymlk.proxy_loop import ProxyLoop
 from pymlk.write import Layer, mlp
 
 FIELDS = {"a": (0, 1), "b": (1, 1)}
@@ -23,14 +27,19 @@ TWO: list[dict[str, Any]] = [
 ROWS = 3
 
 
+def oldest() -> bytes:
+    """The plain model, of the oldest of three rows."""
+    weights = [[-100, 0, 0], [0, 0, 0], [100, 0, 0]]
+    layer = Layer(weights, [0, 3200, 0], [0.01], 0.25, 0, "NONE")
+    return mlp([layer], 0.125, 0)
+
+
 @pytest.fixture
 def fake(tmp_path: Path) -> FakeSys:
     """A device whose model goes by the oldest of three rows alone."""
     found = FakeSys(tmp_path)
     found.add("vda")
-    weights = [[-100, 0, 0], [0, 0, 0], [100, 0, 0]]
-    layer = Layer(weights, [0, 3200, 0], [0.01], 0.25, 0, "NONE")
-    (found.policy / "model.tflite").write_bytes(mlp([layer], 0.125, 0))
+    (found.policy / "model.tflite").write_bytes(oldest())
     found.write_policy(POLICY.replace("[model]", f"[model]\nhistory = {ROWS}"))
     return found
 
@@ -112,10 +121,32 @@ def test_a_step_with_a_history_allocates_nothing(fake: FakeSys) -> None:
     setup = f"""
 from pymlk.loop import Loop
 from pymlk.policy import load
+from pymlk.proxy_loop import ProxyLoop
 loop = Loop(load({str(fake.policy)!r}), root={str(fake.root)!r})
 step = loop.step
 """
     assert count_mallocs(setup, "step()", 2000) == 0
+
+
+def test_a_loop_over_a_kernels_model_has_a_history_too(tmp_path: Path) -> None:
+    policy = make_policy(tmp_path / "p", **{"[model]": f"[model]\nhistory = {ROWS}"})
+    (policy / "model.tflite").write_bytes(oldest())
+    with Emulator(tmp_path / "kernel") as kernel:
+        knob = Knob("k0", "KiB", 4, 4096, 4, 128)
+        model = kernel.register("guest", "one", [Feature("f0")], [knob], records=64)
+        for word in ("init", "start", "run"):
+            model.control(word)
+        loop = ProxyLoop(load(str(policy)), root=kernel.root, mode="shadow")
+        said = []
+        for reads in (100, 20, 180, 100, 100):
+            # a device's decisions are an interval apart
+            time.sleep(0.002)
+            model._ring.write(1, (reads,))
+            assert loop.step() == 1
+            said.append(loop.decision(0))
+        loop.close()
+    assert [d.reason for d in said[:2]] == ["warming-up"] * 2
+    assert [d.recommended for d in said[2:]] == [32, 8, 128]
 
 
 def test_model_and_history_must_fit(fake: FakeSys) -> None:

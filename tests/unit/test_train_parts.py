@@ -237,6 +237,9 @@ def test_a_forest_without_a_split_and_a_class_that_nobody_has() -> None:
     data = trees.write_trees(forest, INPUT, rows, 1000)
     p = confidences(data, rows[:1])[0]
     assert p == pytest.approx([1 / 3, 2 / 3, 0], abs=0.05)
+    alone = network.Lesson(lesson.rows, lesson.worth, label * 0 + 2, lesson.weight)
+    data = trees.write_trees(trees.fit_trees(rows, alone, 4, 4, 0), INPUT, rows, 1000)
+    assert confidences(data, rows[:1])[0].argmax() == 2
 
 
 # -------------------------------------------------------------------- data and splits
@@ -422,6 +425,15 @@ def test_labels_and_fields_that_the_policy_does_not_know(tmp_path: Path) -> None
     other = plan | {"fields": plan["fields"] | {"a": "/sys/other"}}
     with pytest.raises(TrainError, match="read from '/sys/a'"):
         reading.read([str(path)], other)
+
+
+def test_rows_that_come_slower_than_the_loop_are_told(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    for period, told in ((100, False), (200, True)):
+        path = tmp_path / f"{period}.mlkd"
+        make_sweep(path, plan, per_kind=1, rows=5, period_ms=period)
+        said = [n for n in examples_of(path, plan).notices if "every 200 ms" in n]
+        assert bool(said) == told
 
 
 def test_a_cell_that_lacks_a_value_is_left_out_and_named(tmp_path: Path) -> None:
