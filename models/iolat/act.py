@@ -25,7 +25,9 @@ RIVALS = {
     "fewer in flight": "queue",
     "last one slow": "last",
     "model": "model",
-    "hedge after slow_us": "hedge",
+    "hedge": "hedge",
+    "fewer, then hedge": "queue-hedge",
+    "model, then hedge": "model-hedge",
     "always both": "both",
     "oracle": "oracle",
 }
@@ -87,18 +89,25 @@ def summary(runs: list[Any]) -> dict[str, float]:
         "lowest round": min(means),
         "highest round": max(means),
         **{f"p{q}": float(np.percentile(waited, q)) for q in (50, 90, 95, 99, 99.9)},
-        "moved": float(np.concatenate([run["moved"] for run in runs]).mean()),
+        **{
+            key: float(np.concatenate([run[key] for run in runs]).mean())
+            for key in ("moved", "doubled")
+        },
     }
 
 
 def show(title: str, rows: dict[str, dict[str, float]]) -> None:
     """Print a table, in milliseconds."""
-    print(f"{title}\n  {'':20} mean (rounds)            p50     p95     p99   p99.9  moved")
+    print(title)
+    print(f"  {'':18}    mean  (rounds)           p50     p95     p99  moved  doubled")
     for rival, row in rows.items():
-        times = "".join(f"{row[k] / 1e3:8.2f}" for k in ("p50", "p95", "p99", "p99.9"))
-        spread = f"({row['lowest round'] / 1e3:.2f}-{row['highest round'] / 1e3:.2f})"
-        mean = f"{row['mean'] / 1e3:7.2f} {spread:15}"
-        print(f"  {rival:20} {mean}{times}  {row['moved']:5.1%}", flush=True)
+        times = "".join(f"{row[k] / 1e3:8.2f}" for k in ("p50", "p95", "p99"))
+        spread = (
+            f"({row['lowest round'] / 1e3:.2f} to {row['highest round'] / 1e3:.2f})"
+        )
+        mean = f"{row['mean'] / 1e3:8.2f}  {spread:16}"
+        shares = f"{row['moved']:6.1%} {row['doubled']:6.1%}"
+        print(f"  {rival:18}{mean}{times}  {shares}", flush=True)
 
 
 def main() -> int:

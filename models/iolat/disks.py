@@ -32,7 +32,7 @@ RECORD = np.dtype(
         ("device", "u1"),
         ("busy", "u1"),
         ("moved", "u1"),
-        ("unused", "u4"),
+        ("doubled", "u4"),
     ]
 )
 Records = NDArray[np.void]
@@ -54,7 +54,7 @@ class DiskError(Exception):
     """Something the user has to know or to repair."""
 
 
-def call(*argv: str | Path) -> str:
+def call(*argv: object) -> str:
     """Run a tool to its end; return what it printed."""
     try:
         done = subprocess.run(

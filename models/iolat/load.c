@@ -37,10 +37,23 @@
 #define MAX_BYTES (1u << 20)
 #define SECOND 1000000000ull
 
-enum how { NONE, QUEUE, LAST_TIME, MODEL, HEDGE, BOTH, ORACLE, HOWS };
+enum how {
+	NONE,
+	QUEUE,
+	LAST_TIME,
+	MODEL,
+	HEDGE,
+	QUEUE_HEDGE,
+	MODEL_HEDGE,
+	BOTH,
+	ORACLE,
+	HOWS
+};
 
-static const char *const hows[HOWS] = { "none",	 "queue", "last",  "model",
-					"hedge", "both",  "oracle" };
+static const char *const hows[HOWS] = {
+	"none",	       "queue",	      "last", "model",	"hedge",
+	"queue-hedge", "model-hedge", "both", "oracle",
+};
 
 static struct settings {
 	const char *device[MAX_DEVICES];
@@ -117,7 +130,7 @@ struct record {
 	uint8_t device;
 	uint8_t busy; /* something else used the device when it was issued */
 	uint8_t moved;
-	uint32_t unused;
+	uint32_t doubled; /* it was sent to the other device, too */
 };
 
 /* What is known of a device when a request is about to be issued. */
@@ -282,8 +295,7 @@ static struct slot *free_slot(struct worker *w)
 }
 
 /* How much surer the program is that a request will be slow than that it won't. */
-static int slowness(struct worker *w, struct device *d,
-		    const struct arrival *a)
+static int slowness(struct worker *w, struct device *d, const struct arrival *a)
 {
 	const struct mlk_tensor *in = mlk_input_at(program, 0);
 	const struct mlk_tensor *out = mlk_output_at(program, 0);
@@ -317,11 +329,13 @@ static int move(struct worker *w, struct device *own, struct device *other,
 
 	switch (set.how) {
 	case QUEUE:
+	case QUEUE_HEDGE:
 		return other->inflight < own->inflight;
 	case LAST_TIME:
 		return own->last_us[0] > set.slow_us &&
 		       other->last_us[0] <= own->last_us[0];
 	case MODEL:
+	case MODEL_HEDGE:
 		slow = slowness(w, own, a);
 		return slow > 0 && slowness(w, other, a) < slow;
 	case ORACLE:
@@ -337,6 +351,8 @@ static void serve(struct worker *w, const struct arrival *a, struct record *r,
 	struct device *own = &device[a->device];
 	struct device *other = &device[(a->device + 1) % devices];
 	struct slot *first = free_slot(w), *second;
+	int hedges = set.how == HEDGE || set.how == QUEUE_HEDGE ||
+		     set.how == MODEL_HEDGE;
 
 	r->bytes = a->bytes;
 	r->is_write = a->is_write;
@@ -349,17 +365,16 @@ static void serve(struct worker *w, const struct arrival *a, struct record *r,
 	}
 	issue(w, first, own, a, r);
 	second = first;
-	if (set.how == HEDGE && other != own) {
+	if (hedges && other != own) {
 		uint64_t until = first->issued_ns + set.slow_us * 1000, t;
 
 		while (first->active && (t = now()) < until)
 			reap(w, until - t);
 	}
-	if (first->active && other != own &&
-	    (set.how == HEDGE || set.how == BOTH)) {
+	if (first->active && other != own && (hedges || set.how == BOTH)) {
 		second = free_slot(w);
 		issue(w, second, other, a, NULL);
-		r->moved = 1;
+		r->doubled = 1;
 	}
 	while (first->active && second->active)
 		reap(w, UINT64_MAX);
@@ -479,8 +494,7 @@ static void plan(void)
 						    1e6) +
 				1;
 		}
-		t += exponential(&random,
-				 1e9 / rate / (on ? set.burst : 1));
+		t += exponential(&random, 1e9 / rate / (on ? set.burst : 1));
 		a->due_ns = t;
 	}
 }
@@ -504,8 +518,8 @@ static void load_program(void)
 	if (!f)
 		err(1, "features=");
 	for (unsigned int i = 0; i < FEATURES; i++)
-		if (fscanf(f, "%lf %lf", &feature[i].mean,
-			   &feature[i].std) != 2)
+		if (fscanf(f, "%lf %lf", &feature[i].mean, &feature[i].std) !=
+		    2)
 			errx(1, "features=%s: %d lines of two numbers expected",
 			     set.features, FEATURES);
 	fclose(f);
@@ -587,7 +601,7 @@ int main(int argc, char **argv)
 		errx(1, "device=, out=, workers=1 to %d expected", MAX_WORKERS);
 	open_devices();
 	plan();
-	if (set.how == MODEL)
+	if (set.how == MODEL || set.how == MODEL_HEDGE)
 		load_program();
 	start_ns = now() + SECOND / 20;
 	end_ns = start_ns + set.seconds * SECOND;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What the shipped model says of requests that training has not seen, and what rules say.
+"""What the shipped model says of requests that it has not seen, and what rules say.
 
 Features, program and engine are those that a loop uses.
 """
@@ -56,13 +56,13 @@ def predict(model: Model, values: NDArray[np.int64]) -> B:
     """Ask the model of each request."""
     rows = inputs(values, model)
     out = np.empty((len(rows), 2), np.int8)
-    model.invoke_many(rows, out)
+    model.invoke_many(rows.data, out.data)
     slow: B = out[:, 1] > out[:, 0]
     return slow
 
 
 def best_limit(values: NDArray[np.int64], slow: B) -> int:
-    """Find the limit of one number above which most requests are slow, or fewest not."""
+    """Find the limit of one number that parts slow and fast requests best."""
     limits = np.unique(np.quantile(values, np.linspace(0, 1, 200)).astype(int))
     right = [np.mean((values > limit) == slow) for limit in limits]
     return int(limits[int(np.argmax(right))])

@@ -9,10 +9,8 @@ workload or the profile is one that training must not see.
 """
 
 import argparse
-import json
 import re
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +50,13 @@ WORKLOADS: dict[str, dict[str, Any]] = {
     "burst": {"load": 0.4, "burst": 5, "on_ms": 150, "off_ms": 600, "sizes": "4096"},
     "mixed": {"load": 0.4, "sizes": "4096,8192,16384,32768,65536", **BACKUP},
     "single": {"pause": 2, "workers": 1, "sizes": "4096", **BACKUP},
-    "heavy": {"load": 0.7, "burst": 2, "on_ms": 300, "off_ms": 300, "sizes": "4096,16384"},
+    "heavy": {
+        "load": 0.7,
+        "burst": 2,
+        "on_ms": 300,
+        "off_ms": 300,
+        "sizes": "4096,16384",
+    },
     "dirty": {"load": 0.3, "sizes": "4096,32768", "writes": 50, **FLUSH},
     "mail": {"load": 0.4, "sizes": "4096,16384", "writes": 70, **BACKUP},
     "copy": {"pause": 3, "workers": 4, "sizes": "65536", "writes": 90, **READER},
@@ -65,8 +69,8 @@ def settings(workload: str, profile: str, seed: int) -> dict[str, object]:
     """Say what a workload is on a disk of that speed."""
     given = dict(WORKLOADS[workload])
     iops, megabytes = PROFILES[profile]
-    mean = np.mean([int(size) for size in given["sizes"].split(",")])
-    rate = min(iops, megabytes * 1e6 / mean)
+    mean = float(np.mean([int(size) for size in given["sizes"].split(",")]))
+    rate: float = min(iops, megabytes * 1e6 / mean)
     # the slower of the two ways decides
     writes = given.get("writes", 0) / 100
     rate = min(rate, rate / 2 / writes) if writes else rate
@@ -81,9 +85,9 @@ def settings(workload: str, profile: str, seed: int) -> dict[str, object]:
 def slow_from(took_us: Any) -> int:
     """Where times stop being fast, in microseconds.
 
-    Otsu's threshold of the logarithm: of all ways to part the times into two classes the
-    one with the least variance inside them. At least ten times what the fastest tenth
-    takes, so that a run without slow requests is not cut in two.
+    Otsu's threshold of the logarithm: of all ways to part the times into two classes
+    the one with the least variance inside them. At least ten times what the fastest
+    tenth takes, so that a run without slow requests is not cut in two.
     """
     share, edges = np.histogram(np.log10(np.maximum(took_us, 1.0)), 128)
     share = share / share.sum()

@@ -75,13 +75,14 @@ class Integer:
     fine: int
     dtype: str = "int16"
 
-    def rows(self, x: F) -> NDArray[np.signedinteger[Any]]:
+    def rows(self, x: F) -> NDArray[Any]:
         """Return the inputs for standardised rows."""
         limits = np.iinfo(self.dtype)
         steps = merge(x, self.same) / self.scale * limits.max
         if self.fine:
             steps = np.concatenate([steps, steps / self.fine], axis=1)
-        return np.clip(np.rint(steps), limits.min, limits.max).astype(self.dtype)
+        rounded = np.clip(np.rint(steps), limits.min, limits.max)
+        return np.asarray(rounded, self.dtype)
 
 
 def sigmoid(x: F) -> F:
@@ -182,9 +183,7 @@ def write(
         step = ranges[i + 1] / most
         tensors += [
             Tensor(f"w{i}", w.shape, "int8", scales.tolist(), data=data),
-            Tensor(
-                f"b{i}", (rows,), bias_type.name, bias_scales, data=whole.tobytes()
-            ),
+            Tensor(f"b{i}", (rows,), bias_type.name, bias_scales, data=whole.tobytes()),
             Tensor(f"y{i}", (1, rows), dtype, (step,)),
         ]
         ops.append(Op("FULLY_CONNECTED", (at - 1, at, at + 1), (at + 2,), 7))
@@ -201,15 +200,16 @@ def f32(value: float) -> float:
     return float(struct.unpack("<f", struct.pack("<f", value))[0])
 
 
-def run(flat: bytes, rows: NDArray[np.signedinteger[Any]]) -> NDArray[Any]:
+def run(flat: bytes, rows: NDArray[Any]) -> NDArray[Any]:
     """Return the outputs on the engine."""
     model = Model(flat, backend="engine")
-    out = np.empty((len(rows), model.output.shape[-1]), rows.dtype)
-    model.invoke_many(rows, out)
+    width = model.output.nbytes // model.output.itemsize
+    out = np.empty((len(rows), width), rows.dtype)
+    model.invoke_many(rows.data, out.data)
     return out
 
 
-def reference(flat: bytes, rows: NDArray[np.signedinteger[Any]]) -> NDArray[Any]:
+def reference(flat: bytes, rows: NDArray[Any]) -> NDArray[Any]:
     """Return the outputs on TFLite's reference kernels."""
     from tflite_runtime.interpreter import Interpreter, OpResolverType
 
@@ -246,9 +246,7 @@ def measure(network: Network, x: F, label: I) -> tuple[dict[str, Any], Integer]:
         "right": {
             "float": right(network(x)),
             "int16x8": right(out),
-            **{
-                f"plain {d}": right(run(p.flat, p.rows(x))) for d, p in plain.items()
-            },
+            **{f"plain {d}": right(run(p.flat, p.rows(x))) for d, p in plain.items()},
         },
         "on odd rows": {
             "rows": int((~even).sum()),
@@ -278,7 +276,9 @@ def measure_nfs(folder: Path) -> dict[str, Any]:
         "rows": len(x),
         "choice as float's": {
             "int16x8": int((run(ours.flat, ours.rows(x)).argmax(1) == choice).sum()),
-            "plain int8": int((run(plain.flat, plain.rows(x)).argmax(1) == choice).sum()),
+            "plain int8": int(
+                (run(plain.flat, plain.rows(x)).argmax(1) == choice).sum()
+            ),
         },
     }
 

@@ -135,7 +135,9 @@ def dense(rows: int, depth: int, width: int, rng: random.Random) -> bytes:
 
 def dense_int16(rows: int, depth: int, width: int, rng: random.Random) -> bytes:
     """A program of FULLY_CONNECTED, activations int16; weights at their ends, too."""
-    weights = bytes(rng.choice((127, 128, rng.randrange(256))) for _ in range(width * depth))
+    weights = bytes(
+        rng.choice((127, 128, rng.randrange(256))) for _ in range(width * depth)
+    )
     scales = [2.0 ** rng.uniform(-12, -2) / depth for _ in range(width)]
     bias = [rng.randint(-(2**35), 2**35) for _ in range(width)]
     tensors = [

@@ -22,7 +22,9 @@ FOLDER = ROOT / "models" / "iolat"
 
 def script(name: str) -> ModuleType:
     need_module("numpy")
-    spec = importlib.util.spec_from_file_location(f"iolat_{name}", FOLDER / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(
+        f"iolat_{name}", FOLDER / f"{name}.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -93,7 +95,9 @@ def test_the_kernel_decides_as_the_policy_does(measure: ModuleType) -> None:
     assert 0.05 < said.mean() < 0.6
     kernel = emulate()
     names = list(plan["fields"].values())
-    slow = kernel.register("block", "slow", list(map(Feature, names)), [Knob("slow", "", 0, 1, 1, 0)])
+    slow = kernel.register(
+        "block", "slow", list(map(Feature, names)), [Knob("slow", "", 0, 1, 1, 0)]
+    )
     proxy = Proxy("slow", root=kernel.root)
     for word in ("init", "start", "run"):
         proxy.control(word)
