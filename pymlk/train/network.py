@@ -355,7 +355,7 @@ def fit(
     *,
     seed: int = 0,
     rate: float = 3e-3,
-    decay: float = 1e-4,
+    decay: float = 1e-3,
     epochs: int = 300,
     patience: int = 60,
     rounding: Rounding | None = None,
