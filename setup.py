@@ -52,6 +52,7 @@ PARTS = {
             "pymlk.isolate",
             "pymlk.journal",
             "pymlk.loop",
+            "pymlk.openfiles",
             "pymlk.policy",
             "pymlk.proxy_loop",
             "pymlk.record",

@@ -29,6 +29,9 @@ cdef struct Feature:
     double std
     double average
     bint started
+    double peak_s
+    double peak
+    bint peaked
 
 
 cdef class Features:
@@ -65,3 +68,4 @@ cdef class Features:
     ) noexcept nogil
     cdef const int8_t *newest(self, const int8_t *rows) noexcept nogil
     cdef _set(self, Py_ssize_t i, dict feature, dict fields)
+    cdef list _with_peak(self)

@@ -2,9 +2,13 @@
 """Features: from two snapshots to a model's int8 input row.
 
 Each feature is one value (``value``, ``delta``, ``rate``, ``ratio`` or
-``delta_ratio`` of fields), then optionally ``log2``, ``ema`` and ``clip`` in that
-order, then standardised with the training's mean and deviation and quantised
+``delta_ratio`` of fields), then optionally ``log2``, ``ema``, ``peak_s`` and ``clip``
+in that order, then standardised with the training's mean and deviation and quantised
 with the scale and zero point of the model's input.
+
+``peak_s`` gives how far the value is below the highest one so far, in octaves: 0 at
+the peak, -1 at half of it. The peak halves every so many seconds, so that a device
+that became slower is known again after a while.
 
 A model with a history gets the last so many rows, oldest first; a row that could not be
 computed ends them, and there are none until there are enough again.
@@ -59,7 +63,16 @@ cdef double _raw(
     return _ratio(change, <double>(row[f.over] - before[f.over]) * f.over_scale)
 
 
-cdef double _shape_value(Feature *f, double x) noexcept nogil:  # hot
+cdef double _below_peak(Feature *f, double x, double seconds) noexcept nogil:  # hot
+    if not f.peaked or x > f.peak - seconds / f.peak_s:
+        f.peak = x
+    else:
+        f.peak -= seconds / f.peak_s
+    f.peaked = True
+    return x - f.peak
+
+
+cdef double _shape_value(Feature *f, double x, double seconds) noexcept nogil:  # hot
     if f.log2:
         # of 1 + |x|, with the sign kept: defined for every x
         x = (log1p(fabs(x)) if x >= 0 else -log1p(fabs(x))) * LOG2_E
@@ -67,6 +80,8 @@ cdef double _shape_value(Feature *f, double x) noexcept nogil:  # hot
         f.average = x if not f.started else f.average + f.alpha * (x - f.average)
         f.started = True
         x = f.average
+    if f.peak_s > 0:
+        x = _below_peak(f, x, seconds)
     return f.low if x < f.low else f.high if x > f.high else x
 
 
@@ -77,7 +92,7 @@ cdef class Features:
     ----------
     features : list of dict
         As in a policy: ``name``, ``kind``, ``field``, ``over``, ``log2``, ``ema``,
-        ``clip``, ``mean``, ``std``.
+        ``peak_s``, ``clip``, ``mean``, ``std``.
     fields : dict of str to tuple of (int, int)
         For each field name its place in the row and its fixed-point scale.
     in_scale : float
@@ -158,6 +173,7 @@ cdef class Features:
         f.over, f.over_scale = place, 1.0 / scale
         f.log2 = bool(feature.get("log2", False))
         f.alpha = feature.get("ema") or 1.0
+        f.peak_s = feature.get("peak_s") or 0.0
         f.low, f.high = feature.get("clip") or (-1e300, 1e300)
         f.mean = feature.get("mean", 0.0)
         f.std = feature.get("std", 1.0)
@@ -225,7 +241,7 @@ cdef class Features:
                 return WARMING
         for i in range(self.n):
             f = &self._items[i]
-            self._values[i] = _shape_value(f, _raw(f, row, before, seconds))
+            self._values[i] = _shape_value(f, _raw(f, row, before, seconds), seconds)
             q = round((self._values[i] - f.mean) / f.std / self._in_scale)
             q += self._in_zero
             out[i] = <int8_t>(-128 if q < -128 else 127 if q > 127 else <int>q)
@@ -258,7 +274,7 @@ cdef class Features:
 
         Thread safety
         -------------
-        None; the averages (``ema``) move on with each call.
+        None; averages (``ema``) and peaks (``peak_s``) move on with each call.
         """
         cdef int64_t now[64]
         cdef int64_t then[64]
@@ -285,15 +301,18 @@ cdef class Features:
         return state, (<char *>out)[:self.n * self.history]
 
     def reset(self):
-        """Forget the averages.
+        """Forget averages and peaks.
 
         Thread safety
         -------------
         None.
         """
         for i in range(self.n):
-            self._items[i].started = False
+            self._items[i].started = self._items[i].peaked = False
         self._filled = 0
+
+    cdef list _with_peak(self):
+        return [i for i in range(self.n) if self._items[i].peak_s > 0]
 
     def get_history(self):
         """The last int8 rows, for a log.
@@ -340,24 +359,29 @@ cdef class Features:
         memcpy(self._past + end - len(content), <char *>content, len(content))
 
     def get_state(self):
-        """The averages (``ema``), for a log.
+        """Averages (``ema``) and peaks (``peak_s``), for a log.
 
         Returns
         -------
         list of float or None
-            One for each feature; None before the first value.
+            The average of each feature, then the peak of each that has one; None before
+            the first value.
 
         Thread safety
         -------------
         None.
         """
-        return [
+        averages = [
             self._items[i].average if self._items[i].started else None
             for i in range(self.n)
         ]
+        return averages + [
+            self._items[i].peak if self._items[i].peaked else None
+            for i in self._with_peak()
+        ]
 
     def set_state(self, state):
-        """Go on from these averages.
+        """Go on from these averages and peaks.
 
         Parameters
         ----------
@@ -367,17 +391,24 @@ cdef class Features:
         Raises
         ------
         ValueError
-            If there is not one for each feature; then nothing is changed.
+            If their number is another; then nothing is changed.
 
         Thread safety
         -------------
         None.
         """
-        if len(state) != self.n:
-            raise ValueError(f"{len(state)} averages found, {self.n} expected")
-        for i, average in enumerate([x if x is None else float(x) for x in state]):
-            self._items[i].started = average is not None
-            self._items[i].average = average or 0.0
+        places = self._with_peak()
+        if len(state) != self.n + len(places):
+            raise ValueError(
+                f"{len(state)} averages and peaks found, {self.n + len(places)} expected"
+            )
+        values = [x if x is None else float(x) for x in state]
+        for i in range(self.n):
+            self._items[i].started = values[i] is not None
+            self._items[i].average = values[i] or 0.0
+        for i, peak in zip(places, values[self.n :]):
+            self._items[i].peaked = peak is not None
+            self._items[i].peak = peak or 0.0
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         if flags & PyBUF_WRITABLE:

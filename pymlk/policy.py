@@ -45,6 +45,7 @@ class Feature(Struct, forbid_unknown_fields=True):
     over: str | None = None
     log2: bool = False
     ema: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
+    peak_s: Positive | None = None
     clip: tuple[float, float] | None = None
     mean: float = 0.0
     std: Positive = 1.0
@@ -53,13 +54,15 @@ class Feature(Struct, forbid_unknown_fields=True):
 class Knob(Struct, forbid_unknown_fields=True):
     """What a recommendation changes; the model's output i stands for values[i].
 
-    With a proxy, `path` is the name of the kernel model's knob.
+    With a proxy, `path` is the name of the kernel model's knob. `reach` lets a change
+    reach files that are open already; see `pymlk.openfiles`.
     """
 
     path: str
     values: Annotated[list[int], Meta(min_length=2, max_length=64)]
     default: int
     unit: str = ""
+    reach: Literal["open-files"] | None = None
 
 
 class Objective(Struct, forbid_unknown_fields=True):
@@ -134,6 +137,8 @@ class Train(Struct, forbid_unknown_fields=True):
     folds: Annotated[int, Meta(ge=2, le=20)] = 5
     # target = "sweep": what a change must gain, for each place, in log score
     change_cost: NotNegative = 0.01
+    # ... and how often it learns again with what the loop met when the model decided
+    rounds: Annotated[int, Meta(ge=0, le=100)] = 0
     # target = "label": those of the knob's values; without them labels are values
     classes: list[str] = []
     # target = "future": what, when, and where one class ends and the next begins
@@ -328,6 +333,8 @@ class _Checker:
                     self.field(f"{key}.over", feature.over)
             elif feature.over is not None:
                 self.refuse(f"{key}.over", f"means nothing for a {feature.kind}")
+            if feature.peak_s is not None and not feature.log2:
+                self.refuse(f"{key}.peak_s", "needs log2 = true: it counts octaves")
             if feature.clip is not None and feature.clip[0] >= feature.clip[1]:
                 self.refuse(
                     f"{key}.clip", f"{list(feature.clip)} found, expected low < high"
@@ -341,6 +348,13 @@ class _Checker:
             self.refuse(
                 "knob.default",
                 f"{self.policy.knob.default} found, expected one of {values}",
+            )
+        path = self.policy.knob.path
+        if self.policy.knob.reach and not path.endswith("/queue/read_ahead_kb"):
+            self.refuse(
+                "knob.reach",
+                f"{path!r} found as knob.path, expected a block device's "
+                "queue/read_ahead_kb: that alone is copied into open files",
             )
 
     def train(self, train: Train) -> None:
@@ -358,19 +372,18 @@ class _Checker:
                 f"{train.width} found, expected at most model.history, "
                 f"{policy.model.history}",
             )
+        if train.rounds and (train.target != "sweep" or self.policy.model.history > 1):
+            self.refuse("train.rounds", 'needs target = "sweep" and a history of 1')
         if train.weight_bits > train.bits:
             self.refuse("train.weight_bits", "16 found, but train.bits is 8")
         if train.target == "future":
             self.future(train)
 
     def future(self, train: Train) -> None:
-        names = {f.name for f in self.policy.feature} | set(self.policy.fields)
-        # of the same moment it may be a label, which only a dataset has
-        if train.of is None or (train.of not in names and train.rows != 0):
+        if train.of is None:
             self.refuse(
                 "train.of",
-                f"{train.of!r} found, expected a field or feature, or, with rows = 0, "
-                "a column of the dataset",
+                "missing: a field, a feature, or a further column of the dataset",
             )
         if (train.horizon_s is None) == (train.rows is None):
             self.refuse("train.horizon_s", "either it or train.rows is expected")

@@ -121,7 +121,7 @@ class StreamState(Struct):
     row, valid, seq, time_ns, current
         Of its last decision.
     features : list of float or None
-        The averages.
+        Their averages, then the peaks of those that have one.
     guard : GuardState
         Its guard's memory.
     history : str
@@ -145,7 +145,7 @@ class StreamState(Struct):
     seq: Natural
     time_ns: Int64
     current: Int64
-    features: Annotated[list[float | None], Meta(max_length=64)]
+    features: Annotated[list[float | None], Meta(max_length=128)]
     guard: GuardState
     history: Annotated[str, Meta(pattern="^([0-9a-f]{2})*$", max_length=2048)] = ""
 

@@ -14,8 +14,9 @@ from .baselines import baselines
 from .closed import closed_loop
 from .data import Examples, Plan
 from .metrics import calibration, confusion, difference, figures
-from .model import Agreement, Trained, agreement, confidences, train
+from .model import Agreement, Trained, agreement, confidences
 from .network import B, F, I
+from .rounds import teach
 from .splits import Splits
 
 # (what is done, how much of it there is) and, at each step, one more
@@ -108,7 +109,7 @@ def cross(
     for number, i in enumerate(numbers):
         fold = splits.folds[i]
         hold = splits.hold(fold.learn, seed + i)
-        trained = train(data, plan, fold.learn, hold, seed + i)
+        trained = teach(data, plan, fold.learn, hold, seed + i)
         inputs = trained.inputs(data.x[fold.judge])
         found.agreement.append(agreement(trained, inputs))
         found.p_int8[fold.judge] = confidences(trained.data, inputs)

@@ -13,7 +13,8 @@ from .. import __version__
 from ..errors import TrainError
 from . import judge as judging
 from .data import Examples, Plan, Recording, Stepper, examples, places, read, rows_of
-from .model import INPUT, Trained, agreement, train
+from .model import INPUT, Trained, agreement
+from .rounds import teach
 from .search import search
 from .splits import Leak, Splits, leaks_of_folds, leaks_of_runs
 
@@ -211,7 +212,7 @@ def _final(
     """A model of all the data; its figures are those of the folds."""
     everything = np.ones(len(data), bool)
     step = progress("all data", 1)
-    trained = train(data, plan, everything, splits.hold(everything, seed), seed)
+    trained = teach(data, plan, everything, splits.hold(everything, seed), seed)
     step()
     return trained
 
