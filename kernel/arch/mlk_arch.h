@@ -145,6 +145,9 @@ extern const struct mlk_simd mlk_simd_avx512vnni;
 extern const struct mlk_simd mlk_simd_avxvnni;
 extern const struct mlk_simd mlk_simd_avx2;
 extern const struct mlk_simd mlk_simd_sse2;
+
+/* also for the instruction sets above */
+void mlk_dots_s16_sse2(const struct mlk_dots_s16 *d);
 #endif
 
 /*

@@ -207,6 +207,7 @@ const struct mlk_simd mlk_simd_amx = {
 	.depthwise = mlk_depthwise_amx,
 	.binary = mlk_binary_amx,
 	.pool = mlk_pool_amx,
+	.dots_s16 = mlk_dots_s16_sse2,
 };
 
 #endif /* __x86_64__ */

@@ -389,6 +389,7 @@ const struct mlk_simd mlk_simd_avx2 = {
 	.depthwise = mlk_depthwise_avx2,
 	.binary = mlk_binary_avx2,
 	.pool = mlk_pool_avx2,
+	.dots_s16 = mlk_dots_s16_sse2,
 };
 
 const struct mlk_simd mlk_simd_avxvnni = {
@@ -397,6 +398,7 @@ const struct mlk_simd mlk_simd_avxvnni = {
 	.depthwise = mlk_depthwise_avx2,
 	.binary = mlk_binary_avx2,
 	.pool = mlk_pool_avx2,
+	.dots_s16 = mlk_dots_s16_sse2,
 };
 
 #endif /* __x86_64__ */

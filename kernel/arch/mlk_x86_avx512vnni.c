@@ -553,6 +553,7 @@ const struct mlk_simd mlk_simd_avx512vnni = {
 	.depthwise = mlk_depthwise_avx512vnni,
 	.binary = mlk_binary_avx512,
 	.pool = mlk_pool_avx512,
+	.dots_s16 = mlk_dots_s16_sse2,
 };
 
 #endif /* __x86_64__ */
