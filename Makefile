@@ -120,6 +120,10 @@ defconfig: $(STAMPS)/kconfig ## .config = defaults (CONFIG_FROM=configs/tiny_def
 menuconfig: $(STAMPS)/kconfig ## choose operators and parts in a menu
 	@$(PY) scripts/kconfig.py menuconfig $(CONFIG)
 
+.PHONY: size
+size: $(STAMPS)/package $(STAMPS)/kconfig ## what each option costs in bytes (ARGS=PYMLK_LEARN: that one); minutes, once
+	@$(PY) scripts/size.py $(ARGS)
+
 .PHONY: savedefconfig
 savedefconfig: $(STAMPS)/kconfig ## write what differs from the defaults to ./defconfig
 	@$(PY) scripts/kconfig.py savedefconfig $(CONFIG) defconfig

@@ -15,7 +15,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from .attrs import AttrSet
-from .compile import compile_model
 from .engine import Program
 from .errors import FieldSyntaxError, ModelError, PolicyError
 
@@ -349,12 +348,23 @@ class _Checker:
             )
 
 
+def _compiled(data: bytes) -> bytes:
+    try:
+        from .compile import compile_model
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"a .tflite file, and no {error.name} here to compile it; expected a "
+            "program: `pymlk compile` makes one on another machine"
+        ) from None
+    return compile_model(data)
+
+
 def _program(checker: _Checker, folder: str, name: str) -> bytes:
     path = os.path.join(folder, name)
     try:
         with open(path, "rb") as file:
             data = file.read()
-        program = data if data[:4] == b"MLKP" else compile_model(data)
+        program = data if data[:4] == b"MLKP" else _compiled(data)
         checker.model(Program(program))
         return program
     except OSError as error:

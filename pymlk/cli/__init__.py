@@ -164,8 +164,17 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "pymlk inspect --json model.mlk | jq .macs",
         "pymlk inspect --profile model.tflite",
         "pymlk inspect --budget-ns 50000 model.mlk",
+        "pymlk inspect --kconfig model.tflite > my_defconfig",
     )
-    p.add_argument("file", metavar="FILE", help=".tflite model or .mlk program")
+    p.add_argument(
+        "files", nargs="+", metavar="FILE", help=".tflite model or .mlk program"
+    )
+    p.add_argument(
+        "--kconfig",
+        action="store_true",
+        help="print the smallest configuration that runs these models, for `make "
+        "defconfig CONFIG_FROM=`",
+    )
     p.add_argument(
         "--profile",
         action="store_true",

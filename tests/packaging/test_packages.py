@@ -200,6 +200,7 @@ def test_tiny_config(tree: Path, tmp_path: Path) -> None:
         if name.startswith("pymlk/")
     }
     assert parts == {"__init__", "attrs", "engine", "errors", "operators", "py"}
+    assert not any(name.endswith((".pyi", ".pxd")) for name in names(wheel))
     metadata = next(n for n in names(wheel) if n.endswith("/METADATA"))
     with zipfile.ZipFile(wheel) as archive:
         text = archive.read(metadata).decode()
@@ -250,10 +251,48 @@ except pymlk.ModelError as error:
     assert out.strip() == "('FULLY_CONNECTED', 'SOFTMAX')"
 
 
-def test_board_config(tree: Path) -> None:
-    """Only the tflite back end is left out."""
-    wheel = build("wheel", tree, PYMLK_CONFIG=config(tree, "board"))
-    print_sizes(wheel)
+def test_server_config(tree: Path) -> None:
+    """Only the tflite back end and the emulator are left out."""
+    wheel = build("wheel", tree, PYMLK_CONFIG=config(tree, "server"))
     assert "pymlk/tflite.py" not in names(wheel)
+    assert "pymlk/emulator.py" not in names(wheel)
     assert "pymlk/models/readahead/policy.toml" in names(wheel)
     assert any(name.endswith("entry_points.txt") for name in names(wheel))
+
+
+def test_board_config(tree: Path, tmp_path: Path) -> None:
+    """Below 1 MB where it is installed, and it runs a policy with a program."""
+    wheel = build("wheel", tree, PYMLK_CONFIG=config(tree, "board"))
+    print_sizes(wheel)
+    with zipfile.ZipFile(wheel) as archive:
+        assert sum(info.file_size for info in archive.infolist()) <= 1_000_000
+        archive.extractall(tmp_path / "board")
+    gone = ("compile", "record", "learn", "emulator", "tflite", "models")
+    assert not [name for name in names(wheel) for part in gone
+                if name.startswith(f"pymlk/{part}")]  # fmt: skip
+
+    shutil.copy(ROOT / "models/readahead/policy.toml", tmp_path)
+    shutil.copy(ROOT / "models/readahead/model.tflite", tmp_path)
+    main = "from pymlk.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = f"import sys; sys.path.insert(0, 'board'); {main}"
+    command = [sys.executable, "-P", "-c", code, "run", "policy.toml", "--json",
+               "--seconds", "1.2", "--root", str(tmp_path / "fake")]  # fmt: skip
+    block = tmp_path / "fake/sys/block/vda"
+    for path, text in {
+        "fake/sys/block/vda/stat": "9 " * 17,
+        "fake/sys/block/vda/queue/read_ahead_kb": "128",
+        "fake/proc/vmstat": "pgfault 1\npgmajfault 2\nworkingset_refault_file 3\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    assert block.is_dir()
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True)
+    assert done.returncode == 3, done.stdout
+    assert "`pymlk compile` makes one on another machine" in done.stderr
+
+    program = compile_model((tmp_path / "model.tflite").read_bytes())
+    (tmp_path / "model.mlk").write_bytes(program)
+    policy = (tmp_path / "policy.toml").read_text()
+    (tmp_path / "policy.toml").write_text(policy.replace("model.tflite", "model.mlk"))
+    lines = run(*command, cwd=tmp_path).splitlines()
+    assert [json.loads(line).get("device") for line in lines].count("vda") >= 2
