@@ -2,6 +2,7 @@
 """Extensions and the parts that .config (Kconfig) leaves out; no metadata here."""
 
 import os
+import sysconfig
 from glob import glob
 from pathlib import Path
 
@@ -176,15 +177,21 @@ macros = [
 COMPILE_SMALL = [
     "-Os",
     "-fno-asynchronous-unwind-tables",
+    "-fno-unwind-tables",
     "-fno-plt",
     "-DCYTHON_UNPACK_METHODS=0",
     "-DCYTHON_USE_DICT_VERSIONS=0",
     "-DCYTHON_USE_TYPE_SLOTS=0",
     "-DCYTHON_VECTORCALL=0",
 ]
+if sysconfig.get_platform().endswith("aarch64"):
+    # code and data of one extension lie within 1 MB
+    COMPILE_SMALL.append("-mcmodel=tiny")
 LINK_SMALL = [
     "-Wl,-z,noseparate-code",
     "-Wl,-z,pack-relative-relocs",
+    # or each would be padded to the largest pages that a processor may have
+    "-Wl,-z,norelro",
     "-Wl,--build-id=none",
 ]
 

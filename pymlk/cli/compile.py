@@ -71,7 +71,9 @@ def _policy(options: argparse.Namespace) -> int:
     (path,) = options.models
     output = options.output or os.path.splitext(path)[0] + SUFFIX
     if not output.endswith(SUFFIX):
-        complain(f"{output}: `pymlk run` knows a prepared policy by its ending {SUFFIX}")
+        complain(
+            f"{output}: `pymlk run` knows a prepared policy by its ending {SUFFIX}"
+        )
         return USAGE
     data = write_plan(load(path))
     write_atomically(output, data)

@@ -283,7 +283,13 @@ def test_board_config(tree: Path, tmp_path: Path) -> None:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
     main = "from pymlk.cli import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, 'board'); {main}"]
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        f"import sys; sys.path.insert(0, 'board'); {main}",
+    ]
     prepared = tmp_path / "readahead.plan"
     prepared.write_bytes(write_plan(load("readahead")))
     lines = run(
