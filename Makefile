@@ -84,6 +84,14 @@ firmware: $(STAMPS)/package $(STAMPS)/kconfig $(STAMPS)/cross ## an image with p
 	$(call say,boot   $(ARCH))
 	@$(PY) scripts/firmware.py boot $(ARCH) $(ARGS)
 
+.PHONY: sbom
+sbom: $(STAMPS)/tests ## what is in an image, as SPDX (ARCH=), after make firmware
+	@$(PY) scripts/sbom.py $(ARCH)
+
+.PHONY: deb
+deb: $(STAMPS)/build ## Debian packages: built, checked, installed, upgraded and removed in a tree (root)
+	@scripts/deb.sh
+
 .PHONY: wheels
 wheels: $(STAMPS)/build $(STAMPS)/cross ## wheels for Debian's Python on x86-64, arm64 and armhf, in dist/
 	@for arch in amd64 arm64 armhf; do PYMLK_CONFIG=$(CONFIG) $(PY) scripts/package.py cross $$arch dist || exit 1; done

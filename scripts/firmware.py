@@ -133,7 +133,12 @@ class Image:
     def build(self) -> None:
         """All of it."""
         chosen = self.options.get("CONFIG", str(ROOT / "configs" / "board_defconfig"))
-        kconfig = [sys.executable, "-P", SCRIPTS / "kconfig.py", "defconfig"]
+        kconfig: list[str | Path] = [
+            sys.executable,
+            "-P",
+            SCRIPTS / "kconfig.py",
+            "defconfig",
+        ]
         run(*kconfig, self.config, Path(chosen).absolute())
         self.system()
         self.pymlk()
@@ -238,7 +243,8 @@ class Image:
             off = re.findall(r"^# CONFIG_MLK_OP_(\w+) is not set$", config, re.M)
             samples = "m" if "CONFIG_MLK_SAMPLES=y" in config else "n"
             run(
-                SCRIPTS / "guest" / "module.sh", target.kernel, f"MLK_OFF={' '.join(off)}",
+                SCRIPTS / "guest" / "module.sh", target.kernel,
+                f"MLK_OFF={' '.join(off)}",
                 f"CONFIG_MLK_SAMPLES={samples}", "CONFIG_MLK_TESTS=n",
                 BUILD=str(built), KDIR=str(kernel / "kdir"),
             )  # fmt: skip
@@ -440,7 +446,15 @@ def parts(arch: str) -> dict[str, Any]:
     """Run what is in the image by qemu-user, on this machine's own attributes."""
     target = TARGETS[arch]
     tree = ROOT / "build" / "firmware" / arch / "tree"
-    command = [target.user, "-L", tree, tree / "usr/bin/python3", "-S", "-P", "-c"]
+    command: list[str | Path] = [
+        target.user,
+        "-L",
+        tree,
+        tree / "usr/bin/python3",
+        "-S",
+        "-P",
+        "-c",
+    ]
     code = (
         f"import sys; sys.path.append('{tree}/usr/lib/pymlk'); "
         "from pymlk.cli import main; sys.exit(main(sys.argv[1:]))"

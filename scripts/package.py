@@ -128,7 +128,7 @@ def cross(arch: str, folder: Path, flags: list[str]) -> Path:
     root = Path(run([kernel, f"python-{arch}"]).strip(), "root")
     (data,) = root.glob(f"usr/lib/python3*/_sysconfigdata__{triplet}.py")
     version = data.parent.name
-    if version != "python%d.%d" % sys.version_info[:2]:
+    if version != f"python{sys.version_info[0]}.{sys.version_info[1]}":
         sys.exit(f"{version} expected, which Debian has for {arch}: PYTHON={version}")
     copy = ROOT / "build" / "cross" / arch
     tree(copy)
@@ -145,7 +145,9 @@ def cross(arch: str, folder: Path, flags: list[str]) -> Path:
         "_PYTHON_SYSCONFIGDATA_NAME": data.stem,
         "PYTHONPATH": str(found),
         # in front of the includes of the Python that runs here
-        "CFLAGS": f"{made['CFLAGS']} -I{include}/{version} -I{include} {' '.join(flags)}",
+        "CFLAGS": " ".join(
+            [made["CFLAGS"], f"-I{include}/{version}", f"-I{include}", *flags]
+        ),
     }
     with contextlib.chdir(copy):
         return build("wheel", str(folder), **variables)

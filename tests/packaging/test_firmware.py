@@ -98,6 +98,25 @@ def test_image_with_the_smallest_configuration(tmp_path: Path) -> None:
     assert facts["models"] == {f"{path.stem}.mlk": expected(path) for path in models}
 
 
+def test_sbom_names_every_file() -> None:
+    """The library's own check finds nothing; versions are known."""
+    need_module("spdx_tools")
+    folder = ROOT / "build" / "firmware" / "arm64"
+    if not (folder / "initrd.gz").exists():
+        firmware("build", "arm64")
+    call(ROOT / "scripts" / "sbom.py", "arm64")
+    document = json.loads((folder / "sbom.spdx.json").read_text())
+    places = {
+        f"./{path.relative_to(folder / 'tree')}"
+        for path in (folder / "tree").rglob("*")
+        if path.is_file()
+    }
+    assert {file["fileName"] for file in document["files"]} == places
+    versions = {p["name"]: p["versionInfo"] for p in document["packages"]}
+    assert {"pymlk", "mlk", "libc6", "busybox-static"} <= set(versions)
+    assert "unknown" not in versions.values()
+
+
 def test_parts_for_armhf() -> None:
     """Its kernel is not booted; its programs run, its modules are for it."""
     sizes = firmware("build", "arm")

@@ -71,6 +71,16 @@ def test_shipped_configs_are_minimal(name: str, tmp_path: Path) -> None:
     assert chosen.findall(least) == chosen.findall(shipped.read_text())
 
 
+@pytest.mark.parametrize("name", ["tiny", "board", "server"])
+def test_without_the_library(name: str, tmp_path: Path) -> None:
+    """scripts/defconfig.py, which Buildroot and Yocto use, says the same."""
+    shipped = ROOT / "configs" / f"{name}_defconfig"
+    kconfig("defconfig", tmp_path / "config", shipped)
+    command = [sys.executable, "-P", ROOT / "scripts/defconfig.py", shipped]
+    subprocess.run([*command, tmp_path / "other"], check=True)
+    assert switched_on(tmp_path / "other") == switched_on(tmp_path / "config")
+
+
 class Screen:
     """A program on a terminal of its own."""
 
