@@ -32,7 +32,7 @@ static const struct mlk_desc desc = {
 
 static void builtin_decides(struct kunit *test)
 {
-	static const s64 rows[][4] = { { 0 }, { 1000 }, { 3000 } };
+	static const s64 rows[][4] = { { 0 }, { 2000 }, { 4000 } };
 	static const s64 expected[] = { 512, 4096, 8192 };
 	struct mlk_model *model = mlk_register(&desc);
 	struct mlk_decision decision;

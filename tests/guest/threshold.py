@@ -18,7 +18,7 @@ def main() -> None:
     image = make_image(
         compile_model(mlp([layer], 0.125, 0)),
         id=77,
-        scales=[standardised(1000.0, 400.0, 0.125), *((0, 0, 0),) * 3],
+        scales=[standardised(2000.0, 400.0, 0.125), *((0, 0, 0),) * 3],
         choices=[[512], [4096], [8192]],
     )
     Path(sys.argv[1]).write_bytes(image)

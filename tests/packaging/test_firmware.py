@@ -78,7 +78,7 @@ def test_decides_in_a_booted_image(arch: str) -> None:
     assert facts["decisions_readahead"] >= 3
     assert facts["recommended_readahead"]
     assert facts["decisions_chardev"] >= 2
-    # 3000 bytes are a large write
+    # 4000 bytes are a large write
     assert facts["recommended_chardev"] == [8192]
     assert facts["kernel_used"] >= 1
     assert facts["rss_kib"] <= 14 * 1024
