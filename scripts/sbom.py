@@ -115,7 +115,8 @@ def describe(arch: str) -> Document:
     )
     packages: dict[str, Package] = {}
     sums: dict[str, list[str]] = {}
-    files, relations = [], []
+    files: list[File] = []
+    relations: list[Relationship] = []
     tree = folder / "tree"
     for path in sorted(path for path in tree.rglob("*") if path.is_file()):
         place = str(path.relative_to(tree))
