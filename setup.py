@@ -55,20 +55,45 @@ PARTS = {
             "pymlk.isolate",
             "pymlk.journal",
             "pymlk.loop",
+            "pymlk.openfiles",
             "pymlk.plan",
             "pymlk.proxy_loop",
             "pymlk.serve",
             "pymlk.service",
             "pymlk.stream",
             "pymlk.trial",
+            "pymlk.varint",
         ],
         [],
     ),
-    "PYMLK_POLICY": ([], ["pymlk.policy"], ["msgspec"]),
+    "PYMLK_POLICY": ([], ["pymlk.policy", "pymlk.toml"], ["msgspec"]),
     "PYMLK_RECORD": ([], ["pymlk.record"], []),
+    "PYMLK_COLLECT": (
+        [],
+        [
+            "pymlk.check",
+            "pymlk.cli.check",
+            "pymlk.cli.collect",
+            "pymlk.cli.new",
+            "pymlk.collect",
+            "pymlk.dataset",
+            "pymlk.jobs",
+            "pymlk.rows",
+            "pymlk.sampler",
+            "pymlk.scaffold",
+        ],
+        [],
+    ),
+    "PYMLK_TRAIN": (["pymlk.train"], ["pymlk.cli.eval", "pymlk.cli.train"], []),
     "PYMLK_REPLAY": (
         [],
-        ["pymlk.records", "pymlk.replay", "pymlk.cli.replay", "pymlk.cli.export"],
+        [
+            "pymlk.cli.export",
+            "pymlk.cli.replay",
+            "pymlk.convert",
+            "pymlk.records",
+            "pymlk.replay",
+        ],
         [],
     ),
     "PYMLK_LEARN": (
@@ -101,7 +126,11 @@ PARTS = {
     "PYMLK_MODELS": (["pymlk.models", "pymlk.models.readahead"], [], []),
 }
 
-EXTRAS = {"PYMLK_TFLITE": "tflite", "PYMLK_REPLAY": "export"}
+EXTRAS = {
+    "PYMLK_TFLITE": "tflite",
+    "PYMLK_REPLAY": "export",
+    "PYMLK_TRAIN": "train",
+}
 
 
 def is_off(symbol):

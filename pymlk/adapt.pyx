@@ -48,7 +48,8 @@ cdef class _StreamTutor(Tutor):
         return seq << 6 | self.number
 
     cdef void infer(self, Stream stream) noexcept nogil:  # hot
-        if self.drift.add(stream._in, stream.time_ns):
+        # of a history the newest row
+        if self.drift.add(stream.features.newest(stream._in), stream.time_ns):
             self.drift_changed = True
         self.learner.run(stream._model)
 

@@ -41,6 +41,10 @@ class PolicyError(MlkError, ValueError):
     """A policy file is wrong: the text names file, key, what was found and expected."""
 
 
+class TrainError(MlkError, ValueError):
+    """A model cannot be trained or judged on this data; the text says what to do."""
+
+
 class JournalError(MlkError, OSError):
     """The knob journal cannot be written or belongs to a run that is still alive."""
 
@@ -55,6 +59,10 @@ class ProxyError(MlkError, OSError):
 
 class RecordError(MlkError, ValueError):
     """A log of decisions is in use, has a wrong size, or is none."""
+
+
+class DatasetError(MlkError, ValueError):
+    """A dataset is damaged, another policy's, in use, or none; the text says where."""
 
 
 class StateError(MlkError, OSError):

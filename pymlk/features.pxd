@@ -4,6 +4,10 @@
 from libc.stdint cimport int8_t, int64_t, uint8_t
 
 
+cdef enum:
+    MAX_HISTORY = 64
+
+
 cdef enum Outcome:
     # What computing the features of one snapshot can end in.
     READY = 0
@@ -25,6 +29,9 @@ cdef struct Feature:
     double std
     double average
     bint started
+    double peak_s
+    double peak
+    bint peaked
 
 
 cdef class Features:
@@ -34,6 +41,10 @@ cdef class Features:
     cdef int _in_zero
     cdef readonly Py_ssize_t n
     cdef readonly tuple names
+    cdef readonly int history
+    # the last rows, newest last; none is kept where the model sees but one
+    cdef int8_t *_past
+    cdef int _filled
     cdef Py_ssize_t _shape[1]
     cdef Py_ssize_t _strides[1]
 
@@ -46,4 +57,15 @@ cdef class Features:
         double seconds,
         int8_t *out,
     ) noexcept nogil
+    cdef int _row(
+        self,
+        const int64_t *row,
+        const int64_t *before,
+        const uint8_t *valid,
+        const uint8_t *valid_before,
+        double seconds,
+        int8_t *out,
+    ) noexcept nogil
+    cdef const int8_t *newest(self, const int8_t *rows) noexcept nogil
     cdef _set(self, Py_ssize_t i, dict feature, dict fields)
+    cdef list _with_peak(self)

@@ -2,16 +2,23 @@
 """Features: from two snapshots to a model's int8 input row.
 
 Each feature is one value (``value``, ``delta``, ``rate``, ``ratio`` or
-``delta_ratio`` of fields), then optionally ``log2``, ``ema`` and ``clip`` in that
-order, then standardised with the training's mean and deviation and quantised
+``delta_ratio`` of fields), then optionally ``log2``, ``ema``, ``peak_s`` and ``clip``
+in that order, then standardised with the training's mean and deviation and quantised
 with the scale and zero point of the model's input.
+
+``peak_s`` gives how far the value is below the highest one so far, in octaves: 0 at
+the peak, -1 at half of it. The peak halves every so many seconds, so that a device
+that became slower is known again after a while.
+
+A model with a history gets the last so many rows, oldest first; a row that could not be
+computed ends them, and there are none until there are enough again.
 """
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_WRITABLE
 from libc.math cimport fabs, log1p, round
 from libc.stdint cimport int8_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memmove, memset
 
 KINDS = ("value", "delta", "rate", "ratio", "delta_ratio")
 
@@ -56,7 +63,16 @@ cdef double _raw(
     return _ratio(change, <double>(row[f.over] - before[f.over]) * f.over_scale)
 
 
-cdef double _shape_value(Feature *f, double x) noexcept nogil:  # hot
+cdef double _below_peak(Feature *f, double x, double seconds) noexcept nogil:  # hot
+    if not f.peaked or x > f.peak - seconds / f.peak_s:
+        f.peak = x
+    else:
+        f.peak -= seconds / f.peak_s
+    f.peaked = True
+    return x - f.peak
+
+
+cdef double _shape_value(Feature *f, double x, double seconds) noexcept nogil:  # hot
     if f.log2:
         # of 1 + |x|, with the sign kept: defined for every x
         x = (log1p(fabs(x)) if x >= 0 else -log1p(fabs(x))) * LOG2_E
@@ -64,6 +80,8 @@ cdef double _shape_value(Feature *f, double x) noexcept nogil:  # hot
         f.average = x if not f.started else f.average + f.alpha * (x - f.average)
         f.started = True
         x = f.average
+    if f.peak_s > 0:
+        x = _below_peak(f, x, seconds)
     return f.low if x < f.low else f.high if x > f.high else x
 
 
@@ -74,18 +92,22 @@ cdef class Features:
     ----------
     features : list of dict
         As in a policy: ``name``, ``kind``, ``field``, ``over``, ``log2``, ``ema``,
-        ``clip``, ``mean``, ``std``.
+        ``peak_s``, ``clip``, ``mean``, ``std``.
     fields : dict of str to tuple of (int, int)
         For each field name its place in the row and its fixed-point scale.
     in_scale : float
         Scale of the model's input.
     in_zero : int
         Zero point of the model's input.
+    history : int
+        Rows that the model sees.
 
     Attributes
     ----------
     n : int
         Number of features.
+    history : int
+        As given.
     names : tuple of str
         Their names.
 
@@ -114,13 +136,24 @@ cdef class Features:
     [40.0]
     """
 
-    def __cinit__(self, list features, dict fields, double in_scale=1.0, int in_zero=0):
+    def __cinit__(
+        self,
+        list features,
+        dict fields,
+        double in_scale=1.0,
+        int in_zero=0,
+        int history=1,
+    ):
+        if not 1 <= history <= MAX_HISTORY:
+            raise ValueError(f"history {history} found, 1 to {MAX_HISTORY} expected")
         self.n = len(features)
+        self.history = history
+        self._past = <int8_t *>calloc(self.n * history + 1, 1)
         self._in_scale = in_scale
         self._in_zero = in_zero
         self._items = <Feature *>calloc(self.n + 1, sizeof(Feature))
         self._values = <double *>calloc(self.n + 1, sizeof(double))
-        if self._items == NULL or self._values == NULL:
+        if self._items == NULL or self._values == NULL or self._past == NULL:
             raise MemoryError("no memory for features")
         self._shape[0] = self.n
         self._strides[0] = sizeof(double)
@@ -140,6 +173,7 @@ cdef class Features:
         f.over, f.over_scale = place, 1.0 / scale
         f.log2 = bool(feature.get("log2", False))
         f.alpha = feature.get("ema") or 1.0
+        f.peak_s = feature.get("peak_s") or 0.0
         f.low, f.high = feature.get("clip") or (-1e300, 1e300)
         f.mean = feature.get("mean", 0.0)
         f.std = feature.get("std", 1.0)
@@ -147,6 +181,7 @@ cdef class Features:
     def __dealloc__(self):
         free(self._items)
         free(self._values)
+        free(self._past)
 
     cdef int compute(
         self,
@@ -157,7 +192,40 @@ cdef class Features:
         double seconds,
         int8_t *out,
     ) noexcept nogil:  # hot
-        """Fill the values and the int8 row; READY, WARMING or INVALID."""
+        """Fill the values and the int8 rows; READY, WARMING or INVALID."""
+        cdef int state
+        if self.history == 1:
+            return self._row(row, before, valid, valid_before, seconds, out)
+        # the oldest row makes room
+        memmove(self._past, self._past + self.n, self.n * (self.history - 1))
+        state = self._row(
+            row,
+            before,
+            valid,
+            valid_before,
+            seconds,
+            self._past + self.n * (self.history - 1),
+        )
+        if state != READY:
+            self._filled = 0
+            return state
+        if self._filled < self.history:
+            self._filled += 1
+        if self._filled < self.history:
+            return WARMING
+        memcpy(out, self._past, self.n * self.history)
+        return READY
+
+    cdef int _row(
+        self,
+        const int64_t *row,
+        const int64_t *before,
+        const uint8_t *valid,
+        const uint8_t *valid_before,
+        double seconds,
+        int8_t *out,
+    ) noexcept nogil:  # hot
+        """Fill the values and one int8 row."""
         cdef Py_ssize_t i
         cdef Feature *f
         cdef double q
@@ -173,11 +241,15 @@ cdef class Features:
                 return WARMING
         for i in range(self.n):
             f = &self._items[i]
-            self._values[i] = _shape_value(f, _raw(f, row, before, seconds))
+            self._values[i] = _shape_value(f, _raw(f, row, before, seconds), seconds)
             q = round((self._values[i] - f.mean) / f.std / self._in_scale)
             q += self._in_zero
             out[i] = <int8_t>(-128 if q < -128 else 127 if q > 127 else <int>q)
         return READY
+
+    cdef const int8_t *newest(self, const int8_t *rows) noexcept nogil:  # hot
+        """The last one of the rows that `compute` filled."""
+        return rows + self.n * (self.history - 1)
 
     def step(self, row, before, double seconds):
         """Compute from two whole rows: for recipes, tests and replay.
@@ -193,7 +265,7 @@ cdef class Features:
         -------
         tuple of (int, bytes)
             0 if ready, 1 while warming up, 2 if a field that is needed could not be
-            read; and the int8 row.
+            read; and the int8 rows, oldest first.
 
         Raises
         ------
@@ -202,13 +274,13 @@ cdef class Features:
 
         Thread safety
         -------------
-        None; the averages (``ema``) move on with each call.
+        None; averages (``ema``) and peaks (``peak_s``) move on with each call.
         """
         cdef int64_t now[64]
         cdef int64_t then[64]
         cdef uint8_t valid[8]
         cdef uint8_t valid_before[8]
-        cdef int8_t out[64]
+        cdef int8_t out[64 * MAX_HISTORY]
         cdef Py_ssize_t i
         if len(row) != len(before) or len(row) > 64 or self.n > 64:
             raise ValueError(
@@ -226,37 +298,90 @@ cdef class Features:
             if self._items[i].field >= len(row) or self._items[i].over >= len(row):
                 raise ValueError(f"feature {self.names[i]} needs a longer row")
         state = self.compute(now, then, valid, valid_before, seconds, out)
-        return state, (<char *>out)[:self.n]
+        return state, (<char *>out)[:self.n * self.history]
 
     def reset(self):
-        """Forget the averages.
+        """Forget averages and peaks.
 
         Thread safety
         -------------
         None.
         """
         for i in range(self.n):
-            self._items[i].started = False
+            self._items[i].started = self._items[i].peaked = False
+        self._filled = 0
 
-    def get_state(self):
-        """The averages (``ema``), for a log.
+    cdef list _with_peak(self):
+        return [i for i in range(self.n) if self._items[i].peak_s > 0]
+
+    def get_history(self):
+        """The last int8 rows, for a log.
 
         Returns
         -------
-        list of float or None
-            One for each feature; None before the first value.
+        bytes
+            At most `history` of them, oldest first; empty where that is 1.
 
         Thread safety
         -------------
         None.
         """
-        return [
+        cdef Py_ssize_t size = self.n * self._filled
+        cdef Py_ssize_t end = self.n * self.history
+        return (<char *>self._past)[end - size:end]
+
+    def set_history(self, rows):
+        """Go on from these rows.
+
+        Parameters
+        ----------
+        rows : bytes
+            What `get_history` gave.
+
+        Raises
+        ------
+        ValueError
+            If they are no whole rows, or too many; then nothing is changed.
+
+        Thread safety
+        -------------
+        None.
+        """
+        cdef bytes content = bytes(rows)
+        cdef Py_ssize_t most = self.n * self.history if self.history > 1 else 0
+        cdef Py_ssize_t end = self.n * self.history
+        if len(content) > most or len(content) % max(self.n, 1):
+            raise ValueError(
+                f"{len(content)} bytes found, whole rows of {self.n} and at most "
+                f"{most} expected"
+            )
+        self._filled = len(content) // max(self.n, 1)
+        memcpy(self._past + end - len(content), <char *>content, len(content))
+
+    def get_state(self):
+        """Averages (``ema``) and peaks (``peak_s``), for a log.
+
+        Returns
+        -------
+        list of float or None
+            The average of each feature, then the peak of each that has one; None before
+            the first value.
+
+        Thread safety
+        -------------
+        None.
+        """
+        averages = [
             self._items[i].average if self._items[i].started else None
             for i in range(self.n)
         ]
+        return averages + [
+            self._items[i].peak if self._items[i].peaked else None
+            for i in self._with_peak()
+        ]
 
     def set_state(self, state):
-        """Go on from these averages.
+        """Go on from these averages and peaks.
 
         Parameters
         ----------
@@ -266,17 +391,24 @@ cdef class Features:
         Raises
         ------
         ValueError
-            If there is not one for each feature; then nothing is changed.
+            If their number is another; then nothing is changed.
 
         Thread safety
         -------------
         None.
         """
-        if len(state) != self.n:
-            raise ValueError(f"{len(state)} averages found, {self.n} expected")
-        for i, average in enumerate([x if x is None else float(x) for x in state]):
-            self._items[i].started = average is not None
-            self._items[i].average = average or 0.0
+        places = self._with_peak()
+        if len(state) != self.n + len(places):
+            raise ValueError(
+                f"{len(state)} averages and peaks found, {self.n + len(places)} expected"
+            )
+        values = [x if x is None else float(x) for x in state]
+        for i in range(self.n):
+            self._items[i].started = values[i] is not None
+            self._items[i].average = values[i] or 0.0
+        for i, peak in zip(places, values[self.n :]):
+            self._items[i].peaked = peak is not None
+            self._items[i].peak = peak or 0.0
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         if flags & PyBUF_WRITABLE:

@@ -75,6 +75,16 @@ def _write_knob(path: str, value: int) -> None:
         os.close(fd)
 
 
+def _refresh(path: str) -> str | None:
+    """Open files take the value that a knob got back."""
+    from .openfiles import refresh
+
+    try:
+        return refresh(path)[1]
+    except OSError:
+        return None  # the device is gone
+
+
 class _Entry:
     """One knob of one run."""
 
@@ -94,10 +104,13 @@ class _Entry:
             )
         return text.ljust(_WIDTH - 1).encode() + b"\n"
 
-    def put_back(self) -> str | None:
+    def put_back(self, reach: str | None) -> str | None:
         """Restore one knob; None if that is done, else what is to be said."""
         if self.original == self.previous == self.wrote:
             return None  # claimed, never changed
+        return self._put_back() or (_refresh(self.path) if reach else None)
+
+    def _put_back(self) -> str | None:
         try:
             current = _read_knob(self.path)
         except FileNotFoundError:
@@ -155,6 +168,7 @@ class _File:
         head = json.loads(lines[0])
         self.pid, self.start = int(head["pid"]), str(head["start"])
         self.boot, self.policy = str(head["boot"]), str(head["policy"])
+        self.reach = head.get("reach")
         self.entries = []
         for line in lines[1:]:
             try:
@@ -190,6 +204,8 @@ class Journal:
         Name of the policy, for messages.
     folder : str or None
         Where journals are kept; None takes `default_folder`.
+    reach : str or None
+        As in the policy's knob: what else has to take a value that is put back.
 
     Raises
     ------
@@ -201,8 +217,11 @@ class Journal:
     None; the loop's thread only.
     """
 
-    def __init__(self, policy: str, folder: str | None = None) -> None:
+    def __init__(
+        self, policy: str, folder: str | None = None, reach: str | None = None
+    ) -> None:
         self.folder = folder or default_folder()
+        self._reach = reach
         _make_folder(self.folder)
         pid = os.getpid()
         self.path = os.path.join(self.folder, f"{policy}-{pid}{_SUFFIX}")
@@ -211,6 +230,7 @@ class Journal:
             "start": _start_time(pid),
             "boot": _boot_id(),
             "policy": policy,
+            "reach": reach,
         }
         self._entries: dict[str, tuple[int, _Entry]] = {}
         try:
@@ -305,7 +325,7 @@ class Journal:
         """
         if self._fd < 0:
             return []
-        messages = [entry.put_back() for _, entry in self._entries.values()]
+        messages = [entry.put_back(self._reach) for _, entry in self._entries.values()]
         os.close(self._fd)
         self._fd = -1
         said = [message for message in messages if message is not None]
@@ -354,7 +374,7 @@ def restore_all(folder: str | None = None) -> tuple[list[str], list[str]]:
 def _restore_one(journal: _File, done: list[str], failed: list[str]) -> None:
     keep = False
     for entry in journal.entries:
-        message = entry.put_back()
+        message = entry.put_back(journal.reach)
         if message is None:
             done.append(f"{entry.path}: {entry.original}")
         else:

@@ -12,7 +12,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from .attrs cimport AttrSet
-from .guard cimport REFUSED, Guard
+from .guard cimport REFUSED
 from .serve cimport Source
 from .stream cimport Snapshot, Stream, now_ns
 
@@ -80,6 +80,10 @@ cdef class Loop(Source):
     cdef object _journal
     cdef object _view
     cdef int64_t _rescan_ns
+    # a change of the knob has to reach open files, and what was in the way of that
+    cdef bint _reaches
+    cdef str _unreached
+    cdef bint _unreached_told
     # the previous snapshot
     cdef int64_t *_before
     cdef uint8_t *_valid_before
@@ -107,6 +111,7 @@ cdef class Loop(Source):
         self.adapt(highest, learnt)
         self._apply = apply
         self._journal = journal
+        self._reaches = apply and plan["knob"].get("reach") is not None
         self._rescan_ns = now_ns() + RESCAN_NS
         self._bind(find_devices(plan["devices"], plan["skip"], root))
 
@@ -115,7 +120,7 @@ cdef class Loop(Source):
         free(self._valid_before)
 
     cdef _bind(self, list devices):
-        """Open the fields of these devices; keep the guards of those known before."""
+        """Open the fields of these devices; those known before go on as they were."""
         plan = self.plan
         if not devices:
             raise PolicyError(
@@ -128,9 +133,9 @@ cdef class Loop(Source):
                 spec = spec.replace("{device}", path)
                 places.setdefault(spec, len(places))
         attrs = _AttrSet(places, root=self.root)
-        guards = {s.device: s.guard for s in self.streams}
+        known = {s.device: s for s in self.streams}
         streams = [
-            self._stream(attrs, name, path, places, guards.get(name))
+            self._stream(attrs, name, path, places, known.get(name))
             for name, path in devices
         ]
         if self._apply:
@@ -152,7 +157,7 @@ cdef class Loop(Source):
         self._time_before = 0
 
     cdef _Device _stream(
-        self, AttrSet attrs, str name, str path, dict places, Guard guard
+        self, AttrSet attrs, str name, str path, dict places, Stream known
     ):
         plan = self.plan
         infos = attrs.fields
@@ -163,9 +168,19 @@ cdef class Loop(Source):
 
         fields = {key: place(spec) for key, spec in plan["fields"].items()}
         quant = self.model.input_quant
-        features = Features(plan["features"], fields, quant.scale, quant.zero_point)
-        if guard is None:
+        features = Features(
+            plan["features"],
+            fields,
+            quant.scale,
+            quant.zero_point,
+            plan["model"]["history"],
+        )
+        if known is None:
             guard = _Guard.of_policy(plan, self._apply)
+        else:
+            guard = known.guard
+            features.set_state(known.features.get_state())
+            features.set_history(known.features.get_history())
         cdef _Device stream = _Device(
             name, features, guard, self.model, self.latencies
         )
@@ -205,7 +220,7 @@ cdef class Loop(Source):
         # points in time that were missed are left out, not made up for
         self.due_ns = max(self.due_ns + self.interval_ns, now)
         self.step()
-        if self.watching or now >= self._rescan_ns:
+        if self.watching or now >= self._rescan_ns or self._unreached is not None:
             return True
         for stream in self.streams:
             if stream.is_news():
@@ -233,6 +248,9 @@ cdef class Loop(Source):
         None. Allocates; a `Server` says when it is needed.
         """
         said = self.own_news()
+        if self._unreached is not None:
+            said.append(self._unreached)
+            self._unreached = None
         if now_ns() >= self._rescan_ns:
             self._rescan_ns = now_ns() + RESCAN_NS
             if self.rescan():
@@ -288,6 +306,8 @@ cdef class Loop(Source):
         cdef int error
         self._journal.note(self._knob_path(stream), stream.current, target)
         error = self.attrs.write_value(stream.knob, target, &now)
+        if self._reaches and now != stream.current:
+            self._reach(stream)
         if error == 0 and now == target:
             stream.has_changed(target, now_ns())
             return
@@ -298,6 +318,17 @@ cdef class Loop(Source):
         stream.has_changed(now, now_ns())
         if now != stream.current:
             self._journal.note(self._knob_path(stream), now, now)
+
+    cdef _reach(self, _Device stream):
+        """Open files take the new value, too; what is in the way is said once."""
+        from .openfiles import refresh
+
+        try:
+            _, problem = refresh(self._knob_path(stream))
+        except OSError as error:
+            problem = str(error)
+        if problem is not None and not self._unreached_told:
+            self._unreached, self._unreached_told = problem, True
 
     cdef str _knob_path(self, _Device stream):
         """The knob's file as the system knows it."""

@@ -8,7 +8,6 @@ compiler.
 
 import os
 import re
-import tomllib
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -17,17 +16,24 @@ from msgspec import Meta, Struct
 from .attrs import AttrSet
 from .engine import Program
 from .errors import FieldSyntaxError, ModelError, PolicyError
+from .toml import read_toml
 
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 NotNegative = Annotated[float, Meta(ge=0.0)]
+MOST_INPUTS = 1024
+# Beside a policy whose files `pymlk train` is replacing.
+STAGE = ".pymlk-train"
+Size = Annotated[int, Meta(ge=1, le=1024)]
 
 
 class ModelPart(Struct, forbid_unknown_fields=True):
     """The model: a ``.tflite`` file or a program, beside the policy."""
 
     file: str
+    # so many last rows of features, oldest first, are its input
+    history: Annotated[int, Meta(ge=1, le=64)] = 1
 
 
 class Feature(Struct, forbid_unknown_fields=True):
@@ -39,6 +45,7 @@ class Feature(Struct, forbid_unknown_fields=True):
     over: str | None = None
     log2: bool = False
     ema: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
+    peak_s: Positive | None = None
     clip: tuple[float, float] | None = None
     mean: float = 0.0
     std: Positive = 1.0
@@ -47,13 +54,15 @@ class Feature(Struct, forbid_unknown_fields=True):
 class Knob(Struct, forbid_unknown_fields=True):
     """What a recommendation changes; the model's output i stands for values[i].
 
-    With a proxy, `path` is the name of the kernel model's knob.
+    With a proxy, `path` is the name of the kernel model's knob. `reach` lets a change
+    reach files that are open already; see `pymlk.openfiles`.
     """
 
     path: str
     values: Annotated[list[int], Meta(min_length=2, max_length=64)]
     default: int
     unit: str = ""
+    reach: Literal["open-files"] | None = None
 
 
 class Objective(Struct, forbid_unknown_fields=True):
@@ -98,6 +107,47 @@ class Learn(Struct, forbid_unknown_fields=True):
     memory: Literal[64, 256, 1024, 4096, 16384] = 1024
 
 
+class Train(Struct, forbid_unknown_fields=True):
+    """How `pymlk train` makes the model; the loop has no use for it."""
+
+    target: Literal["sweep", "label", "future"]
+    family: Literal["mlp", "conv", "trees", "linear"] = "mlp"
+    # networks
+    hidden: Annotated[list[Size], Meta(max_length=3)] = msgspec.field(
+        default_factory=lambda: [16, 8]
+    )
+    activation: Literal["relu", "tanh", "sigmoid"] = "relu"
+    filters: Size = 8
+    width: Size = 3
+    epochs: Annotated[int, Meta(ge=1, le=100_000)] = 300
+    rate: Positive = 3e-3
+    # how they are quantised
+    bits: Literal[8, 16] = 8
+    weight_bits: Literal[8, 16] = 8
+    per_channel: bool = True
+    tune: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    # trees
+    trees: Size = 16
+    leaves: Annotated[int, Meta(ge=2, le=64)] = 8
+    max_macs: Annotated[int, Meta(ge=1)] = 200_000
+    # examples
+    orders: Annotated[int, Meta(ge=1, le=100)] = 8
+    balance: bool = True
+    split: Literal["cell", "workload", "group", "time"] | None = None
+    folds: Annotated[int, Meta(ge=2, le=20)] = 5
+    # target = "sweep": what a change must gain, for each place, in log score
+    change_cost: NotNegative = 0.01
+    # ... and how often it learns again with what the loop met when the model decided
+    rounds: Annotated[int, Meta(ge=0, le=100)] = 0
+    # target = "label": those of the knob's values; without them labels are values
+    classes: list[str] = []
+    # target = "future": what, when, and where one class ends and the next begins
+    of: str | None = None
+    horizon_s: NotNegative | None = None
+    rows: Annotated[int, Meta(ge=0)] | None = None
+    thresholds: list[float] = []
+
+
 class Policy(Struct, forbid_unknown_fields=True):
     """One policy file."""
 
@@ -115,6 +165,7 @@ class Policy(Struct, forbid_unknown_fields=True):
     guard: Guard = msgspec.field(default_factory=Guard)
     trial: Trial = msgspec.field(default_factory=Trial)
     learn: Learn | None = None
+    train: Train | None = None
 
 
 def _shipped() -> str:
@@ -166,35 +217,6 @@ def find_policy(name: str) -> str:
     )
 
 
-def _parse(path: str) -> Policy:
-    try:
-        with open(path, "rb") as file:
-            raw = tomllib.load(file)
-    except tomllib.TOMLDecodeError as error:
-        raise PolicyError(f"{path}: {error}") from error
-    except UnicodeDecodeError as error:
-        raise PolicyError(f"{path}: is no UTF-8 text: {error}") from error
-    try:
-        return msgspec.convert(raw, Policy)
-    except msgspec.ValidationError as error:
-        raise PolicyError(_explain(path, raw, str(error))) from error
-
-
-def _explain(path: str, raw: Any, text: str) -> str:
-    """Turn ``Expected `int` - at `$.guard.settle``` into file, key, found, expected."""
-    what, _, where = text.partition(" - at `$.")
-    key = where.rstrip("`")
-    found = raw
-    for part in re.findall(r"[^.\[\]]+", key):
-        try:
-            found = found[int(part)] if isinstance(found, list) else found[part]
-        except (KeyError, IndexError, TypeError, ValueError):
-            return f"{path}: {key}: {what}"
-    if not key or isinstance(found, dict):
-        return f"{path}: {key + ': ' if key else ''}{what}"
-    return f"{path}: {key}: {what}; found {found!r}"
-
-
 class _Checker:
     """What the types cannot say."""
 
@@ -237,6 +259,8 @@ class _Checker:
             self.field("objective.maximise", policy.objective.maximise)
         if policy.guard.min_activity is not None:
             self.field("guard.min_activity.field", policy.guard.min_activity.field)
+        if policy.train is not None:
+            self.train(policy.train)
 
     def attributes(self) -> None:
         """Fields and knob are attributes of sysfs and procfs."""
@@ -289,6 +313,13 @@ class _Checker:
 
     def features(self) -> None:
         names = set()
+        rows, width = self.policy.model.history, len(self.policy.feature)
+        if rows * width > MOST_INPUTS:
+            self.refuse(
+                "model.history",
+                f"{rows} rows of {width} features found, at most {MOST_INPUTS} inputs "
+                "expected",
+            )
         for i, feature in enumerate(self.policy.feature):
             key = f"feature[{i}]"
             if feature.name in names:
@@ -302,6 +333,8 @@ class _Checker:
                     self.field(f"{key}.over", feature.over)
             elif feature.over is not None:
                 self.refuse(f"{key}.over", f"means nothing for a {feature.kind}")
+            if feature.peak_s is not None and not feature.log2:
+                self.refuse(f"{key}.peak_s", "needs log2 = true: it counts octaves")
             if feature.clip is not None and feature.clip[0] >= feature.clip[1]:
                 self.refuse(
                     f"{key}.clip", f"{list(feature.clip)} found, expected low < high"
@@ -316,10 +349,57 @@ class _Checker:
                 "knob.default",
                 f"{self.policy.knob.default} found, expected one of {values}",
             )
+        path = self.policy.knob.path
+        if self.policy.knob.reach and not path.endswith("/queue/read_ahead_kb"):
+            self.refuse(
+                "knob.reach",
+                f"{path!r} found as knob.path, expected a block device's "
+                "queue/read_ahead_kb: that alone is copied into open files",
+            )
+
+    def train(self, train: Train) -> None:
+        policy = self.policy
+        choices = len(policy.knob.values)
+        if train.classes and len(train.classes) != choices:
+            self.refuse(
+                "train.classes",
+                f"{len(train.classes)} found, expected {choices}: one for each of the "
+                "knob values",
+            )
+        if train.family == "conv" and train.width > policy.model.history:
+            self.refuse(
+                "train.width",
+                f"{train.width} found, expected at most model.history, "
+                f"{policy.model.history}",
+            )
+        if train.rounds and (train.target != "sweep" or self.policy.model.history > 1):
+            self.refuse("train.rounds", 'needs target = "sweep" and a history of 1')
+        if train.weight_bits > train.bits:
+            self.refuse("train.weight_bits", "16 found, but train.bits is 8")
+        if train.target == "future":
+            self.future(train)
+
+    def future(self, train: Train) -> None:
+        if train.of is None:
+            self.refuse(
+                "train.of",
+                "missing: a field, a feature, or a further column of the dataset",
+            )
+        if (train.horizon_s is None) == (train.rows is None):
+            self.refuse("train.horizon_s", "either it or train.rows is expected")
+        choices = len(self.policy.knob.values)
+        ascending = sorted(set(train.thresholds))
+        if train.thresholds != ascending or len(ascending) != choices - 1:
+            self.refuse(
+                "train.thresholds",
+                f"{train.thresholds} found, expected {choices - 1} ascending numbers: "
+                "between two of the knob values each",
+            )
 
     def model(self, program: Program) -> None:
         """The model must fit the features, the knob, and what confidence means."""
         inputs, outputs = program.inputs, program.outputs
+        history = self.policy.model.history
         if len(inputs) != 1 or len(outputs) != 1:
             self.refuse(
                 "model.file",
@@ -327,7 +407,7 @@ class _Checker:
                 "expected one each",
             )
         for what, tensor, count in (
-            ("features", inputs[0], len(self.policy.feature)),
+            ("features", inputs[0], len(self.policy.feature) * history),
             ("knob values", outputs[0], len(self.policy.knob.values)),
         ):
             size = 1
@@ -337,7 +417,8 @@ class _Checker:
                 self.refuse(
                     "model.file",
                     f"tensor {tensor['name']!r} is {tensor['dtype']} of {size}, "
-                    f"expected int8 of {count}: one for each of the {what}",
+                    f"expected int8 of {count}: one for each of the {what}"
+                    + (f" in {history} rows" if history > 1 else ""),
                 )
         scale, zero = outputs[0]["scale"], outputs[0]["zero_point"]
         if (-128 - zero) * scale < -0.01 or (127 - zero) * scale > 1.01:
@@ -361,6 +442,12 @@ def _compiled(data: bytes) -> bytes:
 
 def _program(checker: _Checker, folder: str, name: str) -> bytes:
     path = os.path.join(folder, name)
+    if os.path.isdir(os.path.join(folder, STAGE)):
+        checker.refuse(
+            "model.file",
+            f"a replacement by `pymlk train` was interrupted ({STAGE} beside the "
+            "policy): `pymlk train` or `pymlk eval` finishes it",
+        )
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -375,13 +462,16 @@ def _program(checker: _Checker, folder: str, name: str) -> bytes:
         raise PolicyError(f"{checker.path}: model.file: {path}: {error}") from error
 
 
-def load(name: str) -> dict[str, Any]:
+def load(name: str, *, model: bool = True) -> dict[str, Any]:
     """Load a policy and make its program.
 
     Parameters
     ----------
     name : str
         A path, a folder, or the name of a shipped policy.
+    model : bool
+        False: for whoever collects what a model is made from. Its file is not opened,
+        and the plan has no ``program``.
 
     Returns
     -------
@@ -404,10 +494,7 @@ def load(name: str) -> dict[str, Any]:
     [8, 32, 128, 512, 2048]
     """
     path = find_policy(name)
-    try:
-        policy = _parse(path)
-    except OSError as error:
-        raise PolicyError(f"{path}: {error.strerror}") from error
+    policy = read_toml(path, Policy)
     checker = _Checker(path, policy)
     checker.check()
     plan: dict[str, Any] = msgspec.to_builtins(policy)
@@ -416,5 +503,6 @@ def load(name: str) -> dict[str, Any]:
     plan["objective"] = policy.objective and policy.objective.maximise
     plan["features"] = plan.pop("feature")
     plan["file"] = path
-    plan["program"] = _program(checker, os.path.dirname(path), policy.model.file)
+    if model:
+        plan["program"] = _program(checker, os.path.dirname(path), policy.model.file)
     return plan

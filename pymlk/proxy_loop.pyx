@@ -364,7 +364,13 @@ cdef class ProxyLoop(Source):
                     f"{name} can have {knob.low} to {knob.high} in steps of {knob.step}"
                 )
         quant = self.model.input_quant
-        features = Features(plan["features"], fields, quant.scale, quant.zero_point)
+        features = Features(
+            plan["features"],
+            fields,
+            quant.scale,
+            quant.zero_point,
+            plan["model"]["history"],
+        )
         guard = _Guard.of_policy(plan, self.mode != "shadow")
         link = _Link(name, features, guard, self.model, self.latencies)
         link.watch_fields(plan, fields)

@@ -9,7 +9,7 @@ from .stream cimport RecordedDecision, Sink
 cdef enum:
     # The largest stream: places of a row, a model's inputs, its outputs.
     MAX_ROW = 64
-    MAX_INPUTS = 64
+    MAX_INPUTS = 1024
     MAX_OUTPUTS = 64
     BITMAP = 8  # bytes for MAX_ROW bits
 

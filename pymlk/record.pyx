@@ -32,6 +32,7 @@ from .stream cimport (
     RecordedDecision,
     Sink,
 )
+from .varint cimport put_change, put_varint
 
 from .errors import RecordError
 from .guard import REASON_NAMES as _REASON_NAMES
@@ -54,7 +55,7 @@ cdef enum:
     EVENT
     # before a payload in the buffer: kind, and a length of at most 5 bytes
     ROOM = 6
-    # a decision of the largest stream is below 2 KiB
+    # a decision of the largest stream is below 3 KiB
     BUFFER = 4096
     # syncing takes at most one part in so many of the caller's time
     SYNC_SHARE = 20
@@ -131,23 +132,6 @@ cdef uint32_t _place_crc(uint64_t number, int64_t at) noexcept nogil:  # hot
     return _crc(0, place, 16)
 
 
-cdef inline uint8_t *_varint(uint8_t *p, uint64_t value) noexcept nogil:  # hot
-    while value >= 0x80:
-        p[0] = <uint8_t>(value | 0x80)
-        value >>= 7
-        p += 1
-    p[0] = <uint8_t>value
-    return p + 1
-
-
-cdef inline uint8_t *_change(
-    uint8_t *p, uint64_t value, uint64_t before
-) noexcept nogil:  # hot
-    """A difference, its sign in the lowest bit: small whatever its sign."""
-    value -= before
-    return _varint(p, (value << 1) ^ (0 - (value >> 63)))
-
-
 cdef inline uint8_t *_raw(
     uint8_t *p, const void *start, size_t n
 ) noexcept nogil:  # hot
@@ -167,7 +151,7 @@ cdef int64_t _now() noexcept nogil:  # hot
 
 cdef bytes _varint_bytes(uint64_t value):
     cdef uint8_t room[10]
-    return (<char *>room)[:_varint(room, value) - room]
+    return (<char *>room)[:put_varint(room, value) - room]
 
 
 def segment_paths(folder):
@@ -351,7 +335,7 @@ cdef class Recorder(Sink):
         Raises
         ------
         RecordError
-            If it has more values, features or choices than 64.
+            If it has more values or choices than 64, or more inputs than 1024.
 
         Thread safety
         -------------
@@ -360,8 +344,8 @@ cdef class Recorder(Sink):
         places = sorted({place for place, _ in fields.values()})
         if len(places) > MAX_ROW or self._n_in > MAX_INPUTS or guard.n > MAX_OUTPUTS:
             raise RecordError(
-                f"{device}: {len(places)} values, {self._n_in} features and {guard.n} "
-                f"choices found, at most 64 expected"
+                f"{device}: {len(places)} values, {self._n_in} inputs and {guard.n} "
+                f"choices found, at most 64, {MAX_INPUTS} and 64 expected"
             )
         # the number of a stream that ended, or a new one
         number = self._streams.index(None) if None in self._streams else self._n_rows
@@ -531,8 +515,8 @@ cdef class Recorder(Sink):
                 d.before[at] != s.row[i] or _bit(d.valid_before, at) != _bit(s.valid, i)
             ):
                 flags |= HAS_BEFORE
-        p = _change(p, d.seq, s.seq)
-        p = _change(p, d.time_ns, s.time_ns)
+        p = put_change(p, d.seq, s.seq)
+        p = put_change(p, d.time_ns, s.time_ns)
         if flags & HAS_SECONDS:
             p = _double(p, d.seconds)
         if flags & PARTLY_VALID:
@@ -542,26 +526,26 @@ cdef class Recorder(Sink):
             for i in range(s.n):
                 at = s.places[i]
                 bits[i >> 3] |= <uint8_t>(_bit(d.valid_before, at) << (i & 7))
-                p = _change(p, d.before[at], s.row[i])
+                p = put_change(p, d.before[at], s.row[i])
             p = _raw(p, bits, bitmap)
         for i in range(s.n):
-            p = _change(p, d.row[s.places[i]], s.row[i])
-        p = _change(p, d.current, s.current)
-        p = _varint(p, <uint32_t>d.reason)
-        p = _change(p, d.target, d.current)
-        p = _varint(p, <uint64_t>d.latency_ns)
+            p = put_change(p, d.row[s.places[i]], s.row[i])
+        p = put_change(p, d.current, s.current)
+        p = put_varint(p, <uint32_t>d.reason)
+        p = put_change(p, d.target, d.current)
+        p = put_varint(p, <uint64_t>d.latency_ns)
         if d.error:
             flags |= HAS_ERRNO
-            p = _varint(p, <uint32_t>d.error)
+            p = put_varint(p, <uint32_t>d.error)
         if flags & ASKED:
             p = self._encode_answer(d, s, &flags, p)
         if flags & CHANGED:
-            p = _change(p, d.wanted, d.target)
-            p = _change(p, d.changed_ns, d.time_ns)
+            p = put_change(p, d.wanted, d.target)
+            p = put_change(p, d.changed_ns, d.time_ns)
         elif flags & ASKED and d.wanted != d.target:
             flags |= HAS_WANTED
-            p = _change(p, d.wanted, d.target)
-        head = _varint(_varint(start, <uint32_t>d.stream), flags)
+            p = put_change(p, d.wanted, d.target)
+        head = put_varint(put_varint(start, <uint32_t>d.stream), flags)
         memcpy(head, body, p - body)
         return (head - start) + (p - body)
 
@@ -578,14 +562,14 @@ cdef class Recorder(Sink):
         for i in range(1, s.n_out):
             if d.outputs[i] > d.outputs[best]:
                 best = i
-        p = _varint(p, d.version)
+        p = put_varint(p, d.version)
         p = _raw(p, d.inputs, s.n_in)
         p = _raw(p, d.outputs, s.n_out)
-        p = _change(p, d.judged_ns, d.time_ns)
-        p = _change(p, d.judged_latency_ns, d.latency_ns)
+        p = put_change(p, d.judged_ns, d.time_ns)
+        p = put_change(p, d.judged_latency_ns, d.latency_ns)
         if d.choice != best:
             flags[0] |= HAS_CHOICE
-            p = _varint(p, <uint32_t>d.choice)
+            p = put_varint(p, <uint32_t>d.choice)
         # same formula as the stream's; another model's scale shows as a difference
         if not 0 <= d.choice < s.n_out or d.confidence != (
             (d.outputs[d.choice] - self._out_zero) * self._out_scale
@@ -599,8 +583,8 @@ cdef class Recorder(Sink):
         cdef uint8_t *p = self._buffer + ROOM
         if not 0 <= stream < self._n_rows:
             return -EINVAL
-        p = _varint(p, <uint32_t>stream)
-        p = _change(p, seq, self._rows[stream].seq)
+        p = put_varint(p, <uint32_t>stream)
+        p = put_change(p, seq, self._rows[stream].seq)
         p = _double(p, value)
         return self._append(EFFECT, p - self._buffer - ROOM)
 
@@ -616,7 +600,7 @@ cdef class Recorder(Sink):
             self.missed += 1
             return -self._errno
         head[0] = <uint8_t>kind
-        total = _varint(head + 1, length) - head
+        total = put_varint(head + 1, length) - head
         start = self._buffer + ROOM - total
         memcpy(start, head, total)
         total += length
@@ -974,6 +958,7 @@ cdef class Recorder(Sink):
             "time_ns": s.time_ns,
             "current": s.current,
             "features": features.get_state(),
+            "history": features.get_history().hex(),
             "guard": guard.get_state(),
         }
         return json.dumps(state).encode()

@@ -121,9 +121,12 @@ class StreamState(Struct):
     row, valid, seq, time_ns, current
         Of its last decision.
     features : list of float or None
-        The averages.
+        Their averages, then the peaks of those that have one.
     guard : GuardState
         Its guard's memory.
+    history : str
+        The last int8 rows of features, oldest first, in hexadecimal; empty if the model
+        sees but one.
     """
 
     stream: Annotated[int, Meta(ge=0, le=1 << 20)]
@@ -135,15 +138,16 @@ class StreamState(Struct):
             Annotated[int, Meta(ge=0, lt=64)], Annotated[int, Meta(ge=1, le=1 << 62)]
         ],
     ]
-    inputs: Small
+    inputs: Annotated[int, Meta(ge=0, le=1024)]
     outputs: Small
     row: Row
     valid: Annotated[list[bool], Meta(max_length=64)]
     seq: Natural
     time_ns: Int64
     current: Int64
-    features: Annotated[list[float | None], Meta(max_length=64)]
+    features: Annotated[list[float | None], Meta(max_length=128)]
     guard: GuardState
+    history: Annotated[str, Meta(pattern="^([0-9a-f]{2})*$", max_length=2048)] = ""
 
 
 class Program(NamedTuple):

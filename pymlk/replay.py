@@ -57,7 +57,7 @@ class Plan(Struct):
 
     Attributes
     ----------
-    name, file : str
+    name : str
         The policy's.
     fields : dict of str to str
         Name to where it was read.
@@ -69,6 +69,10 @@ class Plan(Struct):
         The limits.
     objective : str or None
         The field whose rate is the effect.
+    file : str
+        The policy's path.
+    model : pymlk.policy.ModelPart
+        How many rows of features it sees.
     """
 
     name: str
@@ -78,6 +82,10 @@ class Plan(Struct):
     guard: _Limits
     objective: str | None = None
     file: str = ""
+    # records of before models had a history do not name it
+    model: policy.ModelPart = msgspec.field(
+        default_factory=lambda: policy.ModelPart("")
+    )
 
 
 class Difference(NamedTuple):
@@ -206,11 +214,13 @@ class _Stream:
 
     def __init__(self, plan: Plan, state: StreamState, program: _Loaded) -> None:
         if (state.inputs, state.outputs) != program.sizes or (
-            state.inputs != len(plan.features) or state.outputs != len(plan.knob.values)
+            state.inputs != len(plan.features) * plan.model.history
+            or state.outputs != len(plan.knob.values)
         ):
             raise RecordError(
-                f"{state.device}: {state.inputs} features and {state.outputs} choices "
-                f"found, {len(plan.features)} and {len(plan.knob.values)} expected"
+                f"{state.device}: {state.inputs} inputs and {state.outputs} choices "
+                f"found, {len(plan.features) * plan.model.history} and "
+                f"{len(plan.knob.values)} expected"
             )
         quant = program.model.input_quant
         self.plan, self.state, self.mode = plan, state, state.mode
@@ -219,8 +229,10 @@ class _Stream:
             state.fields,
             quant.scale,
             quant.zero_point,
+            plan.model.history,
         )
         self.features.set_state(state.features)
+        self.features.set_history(bytes.fromhex(state.history))
         self.guard = Guard.of_policy(
             {
                 "knob": {"values": plan.knob.values},
@@ -235,6 +247,7 @@ class _Stream:
         """Everything that the next decision depends on."""
         return {
             "features": self.features.get_state(),
+            "history": self.features.get_history(),
             "guard": self.guard.get_state(),
         }
 
@@ -626,7 +639,9 @@ def _explain(
 
 def _feature_facts(found: Replayed) -> list[dict[str, Any]]:
     d = found.decision
-    inputs = _signed(d.inputs).tolist() if d.has(ASKED) else []
+    # of a history the newest row
+    newest = d.inputs[-len(found.plan.features) :]
+    inputs = _signed(newest).tolist() if d.has(ASKED) else []
     return [
         {
             "name": feature.name,
@@ -643,8 +658,8 @@ def _feature_facts(found: Replayed) -> list[dict[str, Any]]:
 def _influence(found: Replayed, program: _Loaded) -> dict[str, float]:
     """What the choice's confidence loses if one feature had its training mean.
 
-    The model alone, one feature at a time: no more than a hint where features depend
-    on each other.
+    In all rows of a history. The model alone, one feature at a time: no more than a
+    hint where features depend on each other.
     """
     d, choice = found.decision, found.choice or 0
     mean = program.model.input_quant.zero_point & 0xFF
@@ -652,7 +667,8 @@ def _influence(found: Replayed, program: _Loaded) -> dict[str, float]:
     influence = {}
     for i, feature in enumerate(found.plan.features):
         inputs = bytearray(d.inputs)
-        inputs[i] = mean
+        for at in range(i, len(inputs), len(found.plan.features)):
+            inputs[at] = mean
         changed = program.confidence(program.run(bytes(inputs)), choice)
         influence[feature.name] = whole - changed
     return influence

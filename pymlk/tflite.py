@@ -75,6 +75,7 @@ class Interpreter:
 
     def __init__(self, data: bytes, reference: bool = False) -> None:
         module = _interpreter_module()
+        self.title: str = module.__name__
         self._lock = threading.Lock()
         options: dict[str, Any] = {"num_threads": 1}
         if reference:

@@ -2,12 +2,11 @@
 /*
  * Read 4 KiB pages of one file in a given order for a given time.
  *
- * usage: reader FILE PATTERN SECONDS SEED mmap|pread [REOPEN_MS]
+ * usage: reader FILE PATTERN[,PATTERN...] SECONDS SEED mmap|pread
  *
  * PATTERN: seq, rev, rand, runN (jump, then N pages in order), mixP (P % single
- * random pages, else runs of 64). Prints the seconds and the pages per second.
- * With REOPEN_MS the file is opened anew that often: the kernel copies the
- * read-ahead size into the file at open, so that only a new open sees a change.
+ * random pages, else runs of 64). Each takes SECONDS, in one process that keeps the
+ * file open. Prints the seconds and the pages per second of each as it ends.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -42,68 +41,45 @@ static double now(void)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-int main(int argc, char **argv)
-{
-	uint64_t pages, at, run = 0, ops = 0, sum = 0;
-	double start, end, reopen = 0, opened;
-	volatile unsigned char *map = NULL;
-	const char *pattern;
-	char page[PAGE];
-	struct stat st;
-	int fd, length = 0, percent = 0, use_map;
+struct file {
+	int fd;
+	uint64_t pages;
+	volatile unsigned char *map; /* NULL: pread */
+};
 
-	if (argc < 6) {
-		fprintf(stderr, "usage: reader FILE PATTERN SECONDS SEED "
-				"mmap|pread [REOPEN_MS]\n");
-		return 2;
+static uint64_t sum; /* keeps the loads from being left out */
+
+static int touch(const struct file *file, uint64_t at)
+{
+	char page[PAGE];
+
+	if (file->map) {
+		sum += file->map[at * PAGE];
+		return 0;
 	}
-	pattern = argv[2];
+	if (pread(file->fd, page, PAGE, at * PAGE) != PAGE) {
+		perror("pread");
+		return 1;
+	}
+	sum += page[0];
+	return 0;
+}
+
+static int phase(const struct file *file, const char *pattern, double seconds)
+{
+	uint64_t pages = file->pages, at = rnd() % pages, run = 0, ops;
+	double start = now(), end = start + seconds;
+	int length = 0, percent = 0;
+
 	if (!strncmp(pattern, "run", 3))
 		length = atoi(pattern + 3);
 	else if (!strncmp(pattern, "mix", 3))
 		percent = atoi(pattern + 3);
-	use_map = !strcmp(argv[5], "mmap");
-	if (argc > 6)
-		reopen = atof(argv[6]) / 1e3;
-	fd = open(argv[1], O_RDONLY);
-	if (fd < 0 || fstat(fd, &st)) {
-		perror(argv[1]);
-		return 1;
-	}
-	pages = st.st_size / PAGE;
 	if (pages <= 2 * MIX_RUN || pages <= 2 * (uint64_t)length) {
-		fprintf(stderr, "%s: too small\n", argv[1]);
+		fprintf(stderr, "%s: the file is too small\n", pattern);
 		return 1;
 	}
-	/* Spread small seeds over the whole state; it must not be 0. */
-	state = (strtoull(argv[4], NULL, 0) + 1) * 0x9e3779b97f4a7c15ull;
-	at = rnd() % pages;
-	start = opened = now();
-	end = start + atof(argv[3]);
-
-	for (;; ops++) {
-		if (ops % OPS_PER_CLOCK == 0) {
-			double t = now();
-
-			if (t >= end)
-				break;
-			if (reopen > 0 && t - opened >= reopen) {
-				if (map)
-					munmap((void *)map, st.st_size);
-				map = NULL;
-				close(fd);
-				fd = open(argv[1], O_RDONLY);
-				opened = t;
-			}
-			if (use_map && !map) {
-				map = mmap(NULL, st.st_size, PROT_READ,
-					   MAP_SHARED, fd, 0);
-				if (map == MAP_FAILED) {
-					perror("mmap");
-					return 1;
-				}
-			}
-		}
+	for (ops = 0; ops % OPS_PER_CLOCK || now() < end; ops++) {
 		if (!strcmp(pattern, "seq")) {
 			at = (at + 1) % pages;
 		} else if (!strcmp(pattern, "rev")) {
@@ -120,16 +96,43 @@ int main(int argc, char **argv)
 			at = rnd() % (pages - run);
 			run--;
 		}
-		if (use_map) {
-			sum += map[at * PAGE];
-		} else {
-			if (pread(fd, page, PAGE, at * PAGE) != PAGE) {
-				perror("pread");
-				return 1;
-			}
-			sum += page[0];
-		}
+		if (touch(file, at))
+			return 1;
 	}
 	printf("%.3f %.1f\n", now() - start, ops / (now() - start));
-	return sum == UINT64_MAX; /* keeps the loads from being left out */
+	return fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	struct file file = { 0 };
+	char *pattern, *rest;
+	struct stat st;
+
+	if (argc != 6) {
+		fprintf(stderr, "usage: reader FILE PATTERN[,PATTERN...] SECONDS "
+				"SEED mmap|pread\n");
+		return 2;
+	}
+	file.fd = open(argv[1], O_RDONLY);
+	if (file.fd < 0 || fstat(file.fd, &st)) {
+		perror(argv[1]);
+		return 1;
+	}
+	file.pages = st.st_size / PAGE;
+	if (!strcmp(argv[5], "mmap")) {
+		file.map = mmap(NULL, st.st_size, PROT_READ, MAP_SHARED, file.fd,
+				0);
+		if (file.map == MAP_FAILED) {
+			perror("mmap");
+			return 1;
+		}
+	}
+	/* Spread small seeds over the whole state; it must not be 0. */
+	state = (strtoull(argv[4], NULL, 0) + 1) * 0x9e3779b97f4a7c15ull;
+	rest = argv[2];
+	while ((pattern = strsep(&rest, ",")))
+		if (phase(&file, pattern, atof(argv[3])))
+			return 1;
+	return sum == UINT64_MAX;
 }

@@ -104,6 +104,15 @@ def _speed(text: str) -> tuple[int, ...]:
     return values
 
 
+def _sizes(text: str) -> list[int]:
+    values = [int(value) for value in text.split(",")] if text else []
+    if len(values) > 3 or not all(1 <= value <= 1024 for value in values):
+        raise argparse.ArgumentTypeError(
+            f"{text} found, at most three sizes from 1 to 1024 expected, such as 16,8"
+        )
+    return values
+
+
 def _root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root", default="/", metavar="DIR", help="prefix of all attribute paths"
@@ -117,6 +126,28 @@ def _state_dir(parser: argparse.ArgumentParser) -> None:
         help="where the knob journal is kept (default: $PYMLK_STATE_DIR, else "
         "/run/pymlk for root, else $XDG_RUNTIME_DIR/pymlk)",
     )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text} found, NAME=VALUE expected")
+    return name, value
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} found, above 0 to 1000 expected")
+    return value
+
+
+def _reals(text: str) -> list[float]:
+    return [float(word) for word in text.split(",")]
+
+
+def _values(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
 
 
 def _learnt_dir(parser: argparse.ArgumentParser) -> None:
@@ -322,6 +353,281 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     _learnt_dir(p)
 
 
+def _add_new(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _command(
+        commands,
+        "new",
+        "write the first form of a policy",
+        "pymlk new my-disks",
+        "pymlk new my-disks --knob '/sys/block/*/queue/read_ahead_kb' "
+        "--values 8,32,128 --field 'reads=/sys/block/*/stat[0]' "
+        "--field 'sectors=/sys/block/*/stat[2]' --objective sectors --skip 'loop*'",
+        "pymlk new batching --proxy 'net/*'",
+    )
+    p.description = (
+        "Write the first form of a policy, with features that suit its fields. On a "
+        "terminal it asks for what the options do not say. A * in a path, such as "
+        "/sys/block/*/stat[0], stands for each device."
+    )
+    p.add_argument(
+        "name", metavar="DIR", help="the folder to make; its last part is the name"
+    )
+    p.add_argument(
+        "--field",
+        action="append",
+        default=[],
+        metavar="[NAME=]FIELD",
+        help="PATH[SELECTOR]; whether it is a counter is found out",
+    )
+    for kind in ("counter", "gauge"):
+        p.add_argument(
+            f"--{kind}",
+            action="append",
+            default=[],
+            metavar="[NAME=]FIELD",
+            help=f"a field that is a {kind}",
+        )
+    p.add_argument("--knob", metavar="PATH", help="what the policy changes")
+    p.add_argument("--values", type=_values, metavar="A,B", help="what it may have")
+    p.add_argument(
+        "--default", type=int, metavar="N", help="(default: nearest to the present)"
+    )
+    p.add_argument("--unit", default="", metavar="TEXT", help="of the knob")
+    p.add_argument("--objective", metavar="NAME", help="the field to raise the rate of")
+    p.add_argument("--devices", metavar="PATTERN", help="such as '/sys/block/*'")
+    p.add_argument(
+        "--skip", action="append", default=[], metavar="PATTERN", help="leave these out"
+    )
+    p.add_argument(
+        "--proxy",
+        metavar="SUBSYSTEM/MODEL",
+        help="models in the kernel; they say themselves what they have",
+    )
+    p.add_argument(
+        "--interval-ms",
+        type=_count,
+        default=1000,
+        metavar="N",
+        help="between decisions",
+    )
+    p.add_argument(
+        "--history", type=_count, default=1, metavar="N", help="rows the model sees"
+    )
+    p.add_argument(
+        "--target",
+        choices=("sweep", "label", "future"),
+        default="sweep",
+        help="where the truth comes from: measured values, labels, or what follows",
+    )
+    p.add_argument(
+        "--family", choices=("mlp", "conv", "trees", "linear"), default="mlp"
+    )
+    p.add_argument("--of", metavar="NAME", help="future: the field to foretell")
+    p.add_argument(
+        "--horizon", type=_positive, default=5.0, metavar="S", help="future: how far"
+    )
+    p.add_argument(
+        "--thresholds", type=_reals, metavar="A,B", help="future: between the values"
+    )
+    _root(p)
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _command(
+        commands,
+        "check",
+        "check a policy on this machine; nothing is changed",
+        "pymlk check readahead",
+        "pymlk check ./my-disks --seconds 10",
+    )
+    p.add_argument(
+        "policy", metavar="POLICY", help="policy file, its folder, or a shipped name"
+    )
+    p.add_argument(
+        "--seconds",
+        type=_positive,
+        default=1.0,
+        metavar="N",
+        help="how long features are looked at (default: 1)",
+    )
+    _root(p)
+    _state_dir(p)
+
+
+def _add_collect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _command(
+        commands,
+        "collect",
+        "record what a policy would see, for training; sweep its knob",
+        "pymlk collect readahead -o run.mlkd --seconds 60 --label idle",
+        "pymlk collect ./policy.toml -o run.mlkd --label seq -- fio job.fio",
+        "pymlk collect readahead -o run.mlkd --device sdb --sweep --seeds 3 "
+        "--score-json jobs.0.read.iops --seconds 10 -- "
+        "fio --runtime={seconds} --output-format=json job.fio",
+        "pymlk collect readahead -o run.mlkd --jobs jobs.toml --dry-run",
+        "pymlk collect --info run.mlkd",
+    )
+    p.usage = "pymlk collect POLICY -o FILE [options] [-- COMMAND ...]"
+    p.add_argument(
+        "policy",
+        nargs="?",
+        metavar="POLICY",
+        help="policy file, its folder, or a shipped name; it needs no model yet",
+    )
+    p.add_argument("-o", "--output", metavar="FILE", help="the dataset, .mlkd")
+    p.add_argument(
+        "--append",
+        action="store_true",
+        help="go on behind what FILE has; --sweep and --jobs do it anyway, and leave "
+        "out what is there",
+    )
+    p.add_argument("--info", metavar="FILE", help="only say what that dataset has")
+    p.add_argument(
+        "--jobs", metavar="FILE", help="record the workloads that this TOML file names"
+    )
+    p.add_argument(
+        "--dry-run", action="store_true", help="only say how many runs there are"
+    )
+    p.add_argument(
+        "--device",
+        action="append",
+        metavar="NAME",
+        help="record this one (a pattern), even if the policy skips it; again for more",
+    )
+    p.add_argument(
+        "--rate",
+        type=_rate,
+        metavar="HZ",
+        help="snapshots a second, at most 1000 (default: as often as the policy "
+        "decides, but 10); of models in the kernel each sample is taken",
+    )
+    p.add_argument(
+        "--seconds",
+        type=_positive,
+        metavar="N",
+        help="record so long; a COMMAND without {seconds} in its words is ended then",
+    )
+    p.add_argument(
+        "--settle",
+        type=_positive,
+        metavar="N",
+        default=0.0,
+        help="leave out the first so many seconds of each run",
+    )
+    p.add_argument("--label", metavar="TEXT", help="what it is an example of")
+    p.add_argument(
+        "--workload", metavar="TEXT", help="its name (default: label or program)"
+    )
+    p.add_argument(
+        "--group",
+        default="",
+        metavar="TEXT",
+        help="what tests of a model must leave out as a whole: a board, a disk",
+    )
+    p.add_argument(
+        "--tag", action="append", type=_pair, default=[], metavar="NAME=VALUE"
+    )
+    p.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of a single run, to be noted"
+    )
+    p.add_argument(
+        "--sweep",
+        action="store_true",
+        help="run COMMAND at each value of the knob, which is put back at the end",
+    )
+    p.add_argument("--values", type=_values, metavar="A,B", help="sweep only these")
+    p.add_argument(
+        "--seeds", type=_count, default=1, metavar="N", help="sweep so many times"
+    )
+    p.add_argument(
+        "--score",
+        metavar="REGEX",
+        help="the score is the last match of its group in what COMMAND prints; more is "
+        "better (default: the objective's rate)",
+    )
+    p.add_argument(
+        "--score-json",
+        metavar="PATH",
+        help="the same in the JSON that it prints, such as jobs.0.read.iops",
+    )
+    _root(p)
+    _state_dir(p)
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    p = _command(
+        commands,
+        "train",
+        "train a policy's model on datasets, and judge it",
+        "pymlk train ./policy.toml run.mlkd",
+        "pymlk train ./policy.toml run.mlkd --family trees --no-write",
+        "pymlk train ./policy.toml monday.mlkd tuesday.mlkd --search 50",
+        "pymlk train ./policy.toml run.mlkd --json | jq .model.score",
+    )
+    p.add_argument(
+        "policy", metavar="POLICY", help="policy file or its folder, with [train]"
+    )
+    p.add_argument("data", nargs="+", metavar="DATA", help="datasets (.mlkd)")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    p.add_argument(
+        "--family",
+        choices=("mlp", "conv", "trees", "linear"),
+        help="instead of what the policy says",
+    )
+    p.add_argument(
+        "--hidden", type=_sizes, metavar="A,B", help="sizes of hidden layers, instead"
+    )
+    p.add_argument("--epochs", type=_count, metavar="N", help="most epochs, instead")
+    p.add_argument(
+        "--search",
+        type=_count,
+        metavar="N",
+        help="try N settings first, on folds that then say nothing of the result; goes "
+        "on with search.journal beside the policy",
+    )
+    p.add_argument(
+        "--allow-leak",
+        action="append",
+        metavar="NAME",
+        help="a feature, or `knob`, that may tell the class; again for more",
+    )
+    p.add_argument(
+        "--no-write", action="store_true", help="only say how good the model is"
+    )
+    p.add_argument(
+        "--force",
+        action="store_true",
+        help="write a model that does not beat what needs none",
+    )
+    p = _command(
+        commands,
+        "eval",
+        "judge a policy's model on datasets",
+        "pymlk eval readahead run.mlkd",
+        "pymlk eval readahead run.mlkd --report readahead.html",
+        "pymlk eval ./policy.toml run.mlkd --folds --json",
+        "pymlk eval ./policy.toml run.mlkd --target-ns 200",
+    )
+    p.add_argument(
+        "policy", metavar="POLICY", help="policy file, its folder, or a shipped name"
+    )
+    p.add_argument("data", nargs="+", metavar="DATA", help="datasets (.mlkd)")
+    p.add_argument("--report", metavar="FILE", help="write an HTML page with plots")
+    p.add_argument(
+        "--folds",
+        action="store_true",
+        help="train anew with parts left out, each workload and each group too, and "
+        "judge those models instead of the policy's own",
+    )
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of --folds")
+    p.add_argument(
+        "--target-ns",
+        type=_count,
+        metavar="N",
+        help="exit code 1 if the median of a run is longer",
+    )
+
+
 def _add_proxy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p = _command(
         commands,
@@ -370,13 +676,24 @@ def _add_record(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     p = _command(
         commands,
         "export",
-        "write recorded decisions as a table",
+        "write recorded decisions or a dataset as a table, or a dataset from one",
         "pymlk export /var/log/pymlk/readahead -o decisions.csv",
         "pymlk export /var/log/pymlk/readahead -o decisions.parquet",
+        "pymlk export run.mlkd -o run.parquet",
+        "pymlk export run.parquet -o run.mlkd",
     )
-    p.add_argument("log", metavar="LOG", help="folder of a record, or one file of it")
     p.add_argument(
-        "-o", "--output", metavar="FILE", required=True, help=".csv or .parquet"
+        "log",
+        metavar="LOG",
+        help="folder of a record, or one file of it; a dataset (.mlkd), or what was "
+        "exported of one (.parquet)",
+    )
+    p.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        required=True,
+        help=".csv, .parquet; .mlkd from .parquet",
     )
 
 
@@ -404,6 +721,10 @@ def make_parser() -> argparse.ArgumentParser:
     _add_attrs(commands)
     _add_models(commands)
     _add_run(commands)
+    _add_new(commands)
+    _add_check(commands)
+    _add_collect(commands)
+    _add_train(commands)
     _add_record(commands)
     _add_proxy(commands)
     p = _command(
@@ -449,7 +770,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------------
     The main thread only (signals).
     """
-    options = make_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    # a workload's own options are none of ours
+    end = words.index("--") if words[:1] == ["collect"] and "--" in words else None
+    options = make_parser().parse_args(words[:end])
+    options.command = words[end + 1 :] if end is not None else []
     try:
         command = import_module(f"{__name__}.{options.module}")
         code: int = command.main(options)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``pymlk export``: a log as a table, for spreadsheets and data frames."""
+"""``pymlk export``: a log or a dataset as a table, and a dataset from a table."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import argparse
 import csv
 import json
 import os
-from importlib import import_module
+from contextlib import contextmanager
 
+from ..convert import from_parquet, pyarrow, to_csv, to_parquet
+from ..dataset import MAGIC, Dataset
 from ..errors import RecordError
 from ..records import ASKED, Head, StreamState, open_log
 from ..replay import Plan, Replay, Replayed
@@ -92,20 +94,10 @@ def _write_csv(
         writer.writerows(rows)
 
 
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        return import_module("pyarrow"), import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise RecordError(
-            f"Parquet needs the package pyarrow ({error}): "
-            "pip install 'pymlk[export]', or write to a .csv file"
-        ) from error
-
-
 def _write_parquet(
     path: str, columns: list[tuple[str, str]], rows: Iterator[dict[str, Any]]
 ) -> None:
-    arrow, parquet = _pyarrow()
+    arrow, parquet = pyarrow()
     types = {"text": arrow.string(), "int": arrow.int64(), "real": arrow.float64()}
     schema = arrow.schema([(name, types[kind]) for name, kind in columns])
     with parquet.ParquetWriter(path, schema) as writer:
@@ -121,21 +113,63 @@ def _write_parquet(
 _WRITERS = {".csv": _write_csv, ".parquet": _write_parquet}
 
 
-def main(options: argparse.Namespace) -> int:
-    """Export a log; the file is there as a whole or not at all."""
-    ending = os.path.splitext(options.output)[1].lower()
-    if ending not in _WRITERS:
-        raise RecordError(f"{options.output}: .csv or .parquet expected")
-    if ending == ".parquet":
-        _pyarrow()
-    replay = Replay(options.log, progress=progress(options.log))
-    unfinished = f"{options.output}.part"
+@contextmanager
+def _whole(path: str) -> Iterator[str]:
+    """The name to write to, so that the file is there as a whole or not at all."""
+    unfinished = f"{path}.part"
     try:
-        _WRITERS[ending](unfinished, _columns(options.log), map(_row, replay))
-        os.replace(unfinished, options.output)
+        yield unfinished
+        os.replace(unfinished, path)
     finally:
         if os.path.exists(unfinished):
             os.unlink(unfinished)
+
+
+def _starts_with(path: str, magic: bytes) -> bool:
+    if os.path.isdir(path):
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(magic)) == magic
+
+
+def _dataset(options: argparse.Namespace, ending: str) -> int:
+    """From a dataset to a table or back; how many rows."""
+    if ending == ".mlkd":
+        if os.path.lexists(options.output):
+            raise RecordError(f"{options.output}: is there already")
+        with _whole(options.output) as unfinished:
+            return from_parquet(options.log, unfinished)
+    with Dataset(options.log) as dataset, _whole(options.output) as unfinished:
+        for line in dataset.damage:
+            complain(line)
+        write = to_csv if ending == ".csv" else to_parquet
+        return write(dataset, unfinished)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Export; the file is there as a whole or not at all."""
+    ending = os.path.splitext(options.output)[1].lower()
+    from_table = _starts_with(options.log, b"PAR1")
+    if ending not in ((".mlkd",) if from_table else _WRITERS):
+        expected = ".mlkd" if from_table else ".csv or .parquet"
+        raise RecordError(f"{options.output}: {expected} expected")
+    if ending == ".parquet":
+        pyarrow()
+    if from_table or _starts_with(options.log, MAGIC):
+        rows = _dataset(options, ending)
+        if options.json:
+            print(json.dumps({"file": options.output, "rows": rows}))
+        else:
+            print(f"{options.output}: {rows} rows")
+        return OK
+    return _log(options, ending)
+
+
+def _log(options: argparse.Namespace, ending: str) -> int:
+    """Decisions, which are computed again."""
+    replay = Replay(options.log, progress=progress(options.log))
+    with _whole(options.output) as unfinished:
+        _WRITERS[ending](unfinished, _columns(options.log), map(_row, replay))
     for line in (*map(str, replay.damages), *replay.notices):
         complain(line)
     facts = {"file": options.output, "rows": replay.decisions}

@@ -83,7 +83,7 @@ def _open(plan: dict[str, Any], options: argparse.Namespace) -> Source:
 
     if not options.apply:
         return Loop(plan, root=options.root)
-    journal = Journal(plan["name"], options.state_dir)
+    journal = Journal(plan["name"], options.state_dir, plan["knob"]["reach"])
     try:
         loop = Loop(
             plan,

@@ -156,6 +156,7 @@ def test_menu(tmp_path: Path) -> None:
         "PYMLK_TFLITE",
         "PYMLK_MODELS",
         "PYMLK_REPLAY",
+        "PYMLK_TRAIN",
     }
 
 

@@ -84,6 +84,47 @@ def test_average_starts_at_the_first_value_and_can_be_reset() -> None:
     assert memoryview(features)[0] == 100.0
 
 
+def rates(features: Features, values: list[int], seconds: float = 1.0) -> list[float]:
+    """The one feature's value for each of these changes."""
+    got = []
+    for value in values:
+        features.step([value, 0], [0, 0], seconds)
+        got.append(memoryview(features)[0])
+    return got
+
+
+PEAK: dict[str, Any] = {
+    "name": "f",
+    "kind": "rate",
+    "field": "a",
+    "log2": True,
+    "peak_s": 8.0,
+}
+
+
+def test_peak_is_a_maximum_that_halves_with_time() -> None:
+    # 1 + 1023 = 2^10: two octaves below at 2^8, and an eighth less with each second
+    got = rates(Features([PEAK], FIELDS), [1023, 255, 255, 1023, 2047, 255])
+    assert got == pytest.approx([0, -1.875, -1.75, 0, 0, -2.875])
+    # after as many half-lives as there are octaves the present value is the peak
+    assert rates(Features([PEAK], FIELDS), [1023] + [255] * 17)[-2:] == [0, 0]
+
+
+def test_state_carries_averages_and_peaks() -> None:
+    smooth = {"name": "g", "kind": "value", "field": "a", "ema": 0.5}
+    first, second = (Features([smooth, PEAK], FIELDS) for _ in range(2))
+    assert first.get_state() == [None, None, None]
+    rates(first, [4095, 7])
+    state = first.get_state()
+    assert state == pytest.approx([2051.0, None, 12.0 - 1 / 8])
+    second.set_state(state)
+    assert rates(second, [99, 3]) == rates(first, [99, 3])
+    with pytest.raises(ValueError, match="2 averages and peaks found, 3 expected"):
+        second.set_state([1.0, 2.0])
+    second.reset()
+    assert second.get_state() == [None, None, None]
+
+
 @pytest.mark.parametrize("kind", ["delta", "rate", "delta_ratio"])
 def test_changes_need_a_second_snapshot(kind: str) -> None:
     feature = {"name": "f", "kind": kind, "field": "a", "over": "b"}

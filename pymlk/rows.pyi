@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: MIT
+# Types of rows.pyx, which has the docstrings; mypy.stubtest compares the two.
+from typing_extensions import Buffer
+
+MAX_FIELDS: int
+MAX_BLOCK: int
+
+def block(run: int, count: int, rows: bytes) -> bytes: ...
+def head(data: bytes) -> tuple[int, int]: ...
+def encode(
+    run: int, n: int, t_ns: Buffer, values: Buffer, valid: Buffer
+) -> list[bytes]: ...
+def decode(data: bytes, n: int) -> tuple[bytearray, bytearray, bytearray]: ...
