@@ -2,25 +2,22 @@
 """Prepared policies: the same plan; damage is told."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
-from helpers.reference import ROOT
+from helpers.fakesys import FakeSys
 
 from pymlk import PolicyError
 from pymlk.cli import main
 from pymlk.plan import _head, read_plan, write_plan
 from pymlk.policy import load
 
-POLICY = ROOT / "models" / "readahead"
-
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Path:
-    shutil.copytree(POLICY, tmp_path / "readahead")
-    assert main(["compile", str(tmp_path / "readahead" / "policy.toml")]) == 0
-    return tmp_path / "readahead" / "policy.plan"
+    policy = FakeSys(tmp_path).policy
+    assert main(["compile", str(policy / "policy.toml")]) == 0
+    return policy / "policy.plan"
 
 
 def test_is_the_same_plan(prepared: Path) -> None:
@@ -39,7 +36,7 @@ def test_damage_is_told(prepared: Path) -> None:
         (b"", "expected a prepared policy"),
         (b"name = 1\n", "expected a prepared policy"),
         (whole[:-1], "checksum does not match"),
-        (whole.replace(b"readahead", b"readaheaD", 1), "checksum does not match"),
+        (whole.replace(b"reads", b"readS", 1), "checksum does not match"),
         (whole.replace(b" 0.", b" 9.", 1), "made by pymlk 9."),
         (head, "checksum does not match"),
     ):
