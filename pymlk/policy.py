@@ -430,9 +430,13 @@ class _Checker:
 
 
 def _compiled(data: bytes) -> bytes:
-    # a board may have programs only, and no compiler
-    from .compile import compile_model
-
+    try:
+        from .compile import compile_model
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"a .tflite file, and no {error.name} here to compile it; expected a "
+            "program: `pymlk compile` makes one on another machine"
+        ) from None
     return compile_model(data)
 
 

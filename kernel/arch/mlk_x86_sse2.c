@@ -5,7 +5,9 @@
  * widens, and the four products of an output meet in one sum. There are no
  * shifts by a number per lane, so the requantisation is the plain one.
  */
-#if defined(__x86_64__)
+#include "mlk_arch.h"
+
+#ifdef MLK_ARCH_SSE2
 
 #include <emmintrin.h>
 
@@ -258,4 +260,4 @@ const struct mlk_simd mlk_simd_sse2 = {
 	.dots_s16 = mlk_dots_s16_sse2,
 };
 
-#endif /* __x86_64__ */
+#endif /* MLK_ARCH_SSE2 */
