@@ -158,8 +158,8 @@ def run(rounds: int) -> Figures:
         shares[name] = sum(b.too_hot for b in boards) / len(boards) / SECONDS
     for name, mean in means.items():
         figures[f"{name}: work done"] = (
-            f"{mean:.3f} of what was offered, above 90 C {100 * shares[name]:4.1f} % of "
-            f"the time, firmware stepped in {times[name]:4.1f} times"
+            f"{mean:.3f} of what was offered, above 90 C {100 * shares[name]:4.1f} % "
+            f"of the time, firmware stepped in {times[name]:4.1f} times"
         )
     others = [n for n in means if n not in (LIMIT, "thermal")]
     best = max(others, key=lambda n: means[n])

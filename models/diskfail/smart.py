@@ -49,7 +49,7 @@ def publish(folder: Path, values: dict[int, int]) -> None:
 
 
 def ask(disk: str) -> Any:
-    """Ask smartctl; its exit status is a set of bits of which the first two are ours."""
+    """Ask smartctl; of its exit status the two lowest bits say that it failed."""
     done = subprocess.run(
         ["smartctl", "--json", "-A", disk], capture_output=True, text=True, check=False
     )

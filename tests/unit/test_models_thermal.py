@@ -13,8 +13,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 sys.path[:0] = [str(CHECKOUT / "benchmarks"), str(CHECKOUT / "models/thermal")]
-import bench_thermal as study
-import board as emulation
+import bench_thermal as study  # noqa: E402
+import board as emulation  # noqa: E402
 
 
 def test_more_work_than_any_rule_on_a_board_that_it_has_not_seen() -> None:
