@@ -5,6 +5,7 @@
 # a tree that debootstrap makes.
 #
 #   scripts/deb.sh source      the source package alone, in build/deb
+#   scripts/deb.sh try         what was built before: installed, tested, upgraded, removed
 #   scripts/deb.sh             all of it; the packages end in dist/
 #
 # The tree (Debian 13: older ones lack Cython 3) is made once, as a folder of
@@ -105,11 +106,12 @@ build() {
 	cp "$root"/build/*.deb "$top/dist"
 }
 
-# All files that are there, but for what dpkg, apt and ldconfig keep for themselves.
+# All files that are there, but for what dpkg, apt, ldconfig and DKMS (a key to sign
+# with, made once) keep for themselves.
 files() {
 	(cd "$root" && find . -xdev -not -path './proc/*' -not -path './tmp/*' \
 		-not -path './var/cache/*' -not -path './var/log/*' \
-		-not -path './var/lib/dpkg/*' -not -path './debs*' -not -name '__pycache__' \
+		-not -path './var/lib/dpkg/*' -not -path './var/lib/dkms/mok.*' -not -path './debs*' -not -name '__pycache__' \
 		-not -name '*.pyc' -not -path './etc/*-' | LC_ALL=C sort)
 }
 
@@ -153,9 +155,11 @@ trap finish EXIT
 [ "$(id -u)" = 0 ] || [ "${1:-}" = source ] || die "needs root, for chroot"
 mkdir -p "$work"
 "$top/scripts/bootstrap.sh" need dpkg-source dpkg-dev debootstrap debootstrap
-source_package
-[ "${1:-}" != source ] || exit 0
+if [ "${1:-}" != try ]; then
+	source_package
+	[ "${1:-}" != source ] || exit 0
+fi
 base
-build
+[ "${1:-}" = try ] || build
 try
 say "dist/: $(cd "$work/debs" && echo *.deb)"
