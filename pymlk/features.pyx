@@ -400,7 +400,8 @@ cdef class Features:
         places = self._with_peak()
         if len(state) != self.n + len(places):
             raise ValueError(
-                f"{len(state)} averages and peaks found, {self.n + len(places)} expected"
+                f"{len(state)} averages and peaks found, "
+                f"{self.n + len(places)} expected"
             )
         values = [x if x is None else float(x) for x in state]
         for i in range(self.n):

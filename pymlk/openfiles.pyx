@@ -2,10 +2,10 @@
 """Open files take a device's present read-ahead size.
 
 The kernel copies the read-ahead size into a file when it is opened, so a program that
-keeps its files open never notices a change. ``posix_fadvise(POSIX_FADV_NORMAL)`` copies
-it again; `refresh` gives that advice on the descriptors of all processes, which
-``pidfd_getfd(2)`` (Linux 5.6) lends to root. It also takes back a hint that the program
-gave itself (``POSIX_FADV_RANDOM`` or ``SEQUENTIAL``), which cannot be seen from outside.
+keeps its files open never notices a change. ``posix_fadvise(POSIX_FADV_NORMAL)``
+copies it again; `refresh` gives that advice on the descriptors of all processes, which
+``pidfd_getfd(2)`` (Linux 5.6) lends to root. It also takes back a hint that a program
+gave itself (``POSIX_FADV_RANDOM``, ``SEQUENTIAL``): none can be seen from outside.
 """
 
 import os
@@ -170,7 +170,7 @@ def device_folder(str knob):
     """
     folder = os.path.dirname(knob)
     while folder not in ("/", ""):
-        if os.path.exists(os.path.join(folder, "dev")):
+        if os.path.isfile(os.path.join(folder, "dev")):
             return folder
         folder = os.path.dirname(folder)
     return None

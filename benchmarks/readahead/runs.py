@@ -84,8 +84,7 @@ def command(disk: SlowDisk, run: Run, report: Path) -> list[str]:
         # knows no time limit: ended when the report has as many seconds
         more = ["--benchmarks=readreverse", f"--report_file={report}"]
         return [*tool, "db", *more, "--report_interval_seconds=1"]
-    kind = ["random", "seek+next"].index(run.workload)
-    name = ("readrandom", "seekrandom")[kind]
+    name = {"random": "readrandom", "seek+next": "seekrandom"}[run.workload]
     more = [f"--benchmarks={name}", f"--duration={SECONDS}", f"--seed={run.seed}"]
     return [*tool, "db", *more]
 
@@ -180,9 +179,7 @@ class Rule(Hand):
     def look(self) -> None:
         """Decide on what happened since the last look."""
         now = self._read()
-        reads, sectors, faults = (
-            a - b for a, b in zip(now, self._before, strict=True)
-        )
+        reads, sectors, faults = (a - b for a, b in zip(now, self._before, strict=True))
         self._before = now
         if reads < 10 * INTERVAL_S:
             return
@@ -225,9 +222,7 @@ class Pymlk(Nobody):
         return (after - before) / (end - begin)
 
 
-def execute(
-    disk: SlowDisk, run: Run, decider: Callable[[SlowDisk], Nobody]
-) -> Result:
+def execute(disk: SlowDisk, run: Run, decider: Callable[[SlowDisk], Nobody]) -> Result:
     """Do one run, from an empty page cache."""
     fixed = int(run.who) if run.who.isdigit() else DEFAULT
     disk.knob.write_text(str(fixed))

@@ -113,7 +113,9 @@ def summarise(results: Results) -> dict[str, Any]:
     for (profile, workload, who), value in sorted(table.items()):
         base = profile, workload, str(DEFAULT)
         key = profile, workload, who
-        low, high = interval([d[key] / d[base] for d in draws if {key, base} <= d.keys()])
+        low, high = interval(
+            [d[key] / d[base] for d in draws if {key, base} <= d.keys()]
+        )
         cells.append(
             {
                 "profile": profile,
@@ -126,7 +128,9 @@ def summarise(results: Results) -> dict[str, Any]:
         )
     found = {}
     for who in people:
-        drawn = [ratios(d, results.profiles, who) for d in draws if len(d) == len(table)]
+        drawn = [
+            ratios(d, results.profiles, who) for d in draws if len(d) == len(table)
+        ]
         found[who] = {
             name: {"figure": figure, "interval": interval([d[name] for d in drawn])}
             for name, figure in ratios(table, results.profiles, who).items()
@@ -137,7 +141,8 @@ def summarise(results: Results) -> dict[str, Any]:
         "cells": cells,
         "who": found,
         "by_profile": {
-            p: {who: ratios(table, [p], who) for who in people} for p in results.profiles
+            p: {who: ratios(table, [p], who) for who in people}
+            for p in results.profiles
         },
         "long": {
             p: {who: score / found[str(DEFAULT)] for who, score in found.items()}
@@ -179,7 +184,9 @@ def markdown(summary: dict[str, Any]) -> str:
                     continue
                 low, high = cell["interval"]
                 text = f"{cell['over 128']:.2f}"
-                row.append(text + (f" ({low:.2f}-{high:.2f})" if who == "applied" else ""))
+                row.append(
+                    text + (f" ({low:.2f}-{high:.2f})" if who == "applied" else "")
+                )
             lines.append("| " + " | ".join(row) + " |")
     names = list(next(iter(summary["who"].values())))
     lines += ["", "| who decides | " + " | ".join(names) + " |"]
@@ -213,8 +220,8 @@ def plot(summary: dict[str, Any], out: Path) -> None:
             found = [cells[profile, workload, w] for w in who]
             height = [c["over 128"] for c in found]
             # an interval of medians may leave out the median itself
-            below = [max(0.0, h - c["interval"][0]) for h, c in zip(height, found)]
-            above = [max(0.0, c["interval"][1] - h) for h, c in zip(height, found)]
+            below = [max(0.0, c["over 128"] - c["interval"][0]) for c in found]
+            above = [max(0.0, c["interval"][1] - c["over 128"]) for c in found]
             colours = ["tab:orange" if w == "applied" else "tab:blue" for w in who]
             axis.bar(who, height, yerr=[below, above], color=colours, capsize=2)
             axis.axhline(1, color="black", linewidth=0.5)

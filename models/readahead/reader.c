@@ -110,8 +110,9 @@ int main(int argc, char **argv)
 	struct stat st;
 
 	if (argc != 6) {
-		fprintf(stderr, "usage: reader FILE PATTERN[,PATTERN...] SECONDS "
-				"SEED mmap|pread\n");
+		fprintf(stderr,
+			"usage: reader FILE PATTERN[,PATTERN...] SECONDS "
+			"SEED mmap|pread\n");
 		return 2;
 	}
 	file.fd = open(argv[1], O_RDONLY);
@@ -121,8 +122,8 @@ int main(int argc, char **argv)
 	}
 	file.pages = st.st_size / PAGE;
 	if (!strcmp(argv[5], "mmap")) {
-		file.map = mmap(NULL, st.st_size, PROT_READ, MAP_SHARED, file.fd,
-				0);
+		file.map = mmap(NULL, st.st_size, PROT_READ, MAP_SHARED,
+				file.fd, 0);
 		if (file.map == MAP_FAILED) {
 			perror("mmap");
 			return 1;

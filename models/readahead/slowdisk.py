@@ -220,9 +220,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("work", type=Path, help="folder of the disk")
-    parser.add_argument(
-        "what", choices=[*WHATS, "teardown"], help="what to do"
-    )
+    parser.add_argument("what", choices=[*WHATS, "teardown"], help="what to do")
     parser.add_argument("words", nargs=argparse.REMAINDER, help="profile or command")
     args = parser.parse_args()
     disk = SlowDisk(args.work)

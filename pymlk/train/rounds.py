@@ -36,7 +36,9 @@ class _Group:
         self.tapes: dict[int, list[list[tuple[int, list[_Step]]]]] = {}
         for i in members:
             recording = data.recordings[i]
-            steps = _steps(rows_of(recording), recording.t.tolist(), stride(recording, plan))
+            steps = _steps(
+                rows_of(recording), recording.t.tolist(), stride(recording, plan)
+            )
             if steps:
                 cell = data.cells.index(recording.cell)
                 tape = self.tapes.setdefault(cell, [[] for _ in values])
@@ -59,7 +61,7 @@ class _Walker:
 
     def __init__(self, plan: Plan, trained: Trained, rng: np.random.Generator) -> None:
         self.plan, self.rng = plan, rng
-        self.values: list[list[float]] = []
+        self.values: list[Sequence[float]] = []
         # recording, cell, place of the knob's value, number of the visit
         self.notes: list[tuple[int, int, int, int]] = []
         self.visits = 0
@@ -67,7 +69,10 @@ class _Walker:
         self._features = [
             feature | {"mean": mean, "std": std}
             for feature, mean, std in zip(
-                plan["features"], trained.mean.tolist(), trained.std.tolist(), strict=True
+                plan["features"],
+                trained.mean.tolist(),
+                trained.std.tolist(),
+                strict=True,
             )
         ]
         knob = plan["knob"]
@@ -85,15 +90,10 @@ class _Walker:
                 now = self._default
                 if self.rng.random() < 0.5:
                     now = int(self.rng.integers(self._choices))
-            now = self._visit(features, group.tapes[cell], cell, now)
+            now = self._visit(features, group, cell, now)
 
-    def _visit(
-        self,
-        features: Features,
-        tape: list[list[tuple[int, list[_Step]]]],
-        cell: int,
-        now: int,
-    ) -> int:
+    def _visit(self, features: Features, group: _Group, cell: int, now: int) -> int:
+        tape, fields = group.tapes[cell], group.fields
         view, inputs = memoryview(features), self._model.input.cast("B")
         outputs = self._model.output.cast("B").cast("b")
         self.visits += 1
@@ -103,7 +103,7 @@ class _Walker:
             recording, steps = takes[start % len(takes)]
             row, before, seconds = steps[(start + n) % len(steps)]
             state, quantised = features.step(row, before, seconds)
-            if state or not self._is_busy(row, before, seconds):
+            if state or not self._is_busy(fields, row, before, seconds):
                 continue
             self.values.append(view.tolist())
             self.notes.append((recording, cell, now, self.visits))
@@ -116,13 +116,18 @@ class _Walker:
         return now
 
     def _is_busy(
-        self, row: list[int | None], before: list[int | None], seconds: float
+        self,
+        fields: dict[str, tuple[int, int]],
+        row: list[int | None],
+        before: list[int | None],
+        seconds: float,
     ) -> bool:
         activity = self.plan["guard"]["min_activity"]
         if activity is None:
             return True
-        place = list(self.plan["fields"]).index(activity[0])
-        return (row[place] or 0) - (before[place] or 0) >= activity[1] * seconds
+        place, scale = fields[activity[0]]
+        change = (row[place] or 0) - (before[place] or 0)
+        return bool(change >= activity[1] * scale * seconds)
 
 
 def _met(
@@ -135,7 +140,9 @@ def _met(
             walker.walk(group)
     recording, cell, current, visit = np.array(walker.notes, np.int64).T
     # all rows of a cell have the same worth
-    first = np.array([np.flatnonzero(data.cell == c)[0] for c in range(len(data.cells))])
+    first = np.array(
+        [np.flatnonzero(data.cell == c)[0] for c in range(len(data.cells))]
+    )
     like = first[cell]
     weight = 1 / np.bincount(visit)[visit]
     n = len(cell)
@@ -157,9 +164,7 @@ def _met(
     )
 
 
-_ROWS = (
-    "x worth label right share weight current now cell run order at".split()
-)
+_ROWS = "x worth label right share weight current now cell run order at".split()
 
 
 def _joined(parts: Sequence[Examples]) -> Examples:

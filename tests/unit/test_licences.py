@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BARE = {
     ".tflite",
     ".mlk",
+    ".mlkd",
     ".json",
     ".csv",
     ".npz",

@@ -83,5 +83,5 @@ def test_rounds_are_the_same_each_time_and_change_the_model(
 )
 def test_what_rounds_cannot_do_is_refused(tmp_path: Path, old: str, new: str) -> None:
     (tmp_path / "policy.toml").write_text(ROUNDS.replace(old, new))
-    with pytest.raises(PolicyError, match="train.rounds: needs target"):
+    with pytest.raises(PolicyError, match=r"train\.rounds: needs target"):
         load(str(tmp_path))

@@ -19,19 +19,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from runs import (  # noqa: E402
+from runs import (
     CHOICES,
     DEFAULT,
     FIXED,
-    INTERVAL_S,
     MODEL,
     PHASES,
-    SECONDS,
     STEADY,
     Nobody,
     Oracle,
@@ -42,8 +39,8 @@ from runs import (  # noqa: E402
     execute,
     phases_of,
 )
-from slowdisk import SlowDisk, SlowDiskError, call  # noqa: E402
-from summary import write_all  # noqa: E402
+from slowdisk import SlowDisk, SlowDiskError, call
+from summary import write_all
 
 # The third one is in none of the recordings that the model has learnt of.
 PROFILES = ("2000iops-100mb", "500iops-150mb", "4000iops-120mb")
@@ -53,9 +50,9 @@ SEEDS = 5
 TRIAL = "\n[trial]\nperiod_s = 1.0\nmin_decisions = 25\nmin_scores = 8\n"
 EPILOG = """\
 examples:
-  sudo .venv/bin/python -P benchmarks/readahead --work /var/tmp/table
-  sudo .venv/bin/python -P benchmarks/readahead --work /var/tmp/table --seeds 1
-  .venv/bin/python -P benchmarks/readahead --work /var/tmp/table --only-summary
+  sudo .venv/bin/python -P benchmarks/readahead/table.py --work /var/tmp/table
+  sudo .venv/bin/python -P benchmarks/readahead/table.py --work /var/tmp/table --seeds 1
+  .venv/bin/python -P benchmarks/readahead/table.py --work /var/tmp/table --only-summary
 
 Needs what models/readahead/slowdisk.py needs, fio, matplotlib and numpy; about 2 GB of
 memory for each profile, and three quarters of an hour.
@@ -100,7 +97,10 @@ class Table:
                 f.write(json.dumps(line) + "\n")
             self._ended += 1
             seen = " ".join(map(str, result.seen[:12]))
-            print(f"{run.key:42} {result.score:10.0f}/s  {left:4} left  {seen}", flush=True)
+            print(
+                f"{run.key:42} {result.score:10.0f}/s  {left:4} left  {seen}",
+                flush=True,
+            )
 
     def fail(self, run: Run, error: Exception) -> None:
         """Note a run that came to nothing; the others go on."""
@@ -119,9 +119,9 @@ def best_values(disk: SlowDisk, profile: str, path: Path) -> dict[str, int]:
         for value in CHOICES:
             disk.knob.write_text(str(value))
             disk.prepare(profile)
-            tool = [MODEL / "slowdisk.py", disk.work, "exec", disk.work / "reader"]
-            words = [disk.mount / "file", pattern, "1", "99", "mmap"]
-            text = call("nice", "-n", "-15", *tool, *words)
+            tool = f"{MODEL}/slowdisk.py {disk.work} exec {disk.work}/reader"
+            words = f"{disk.mount}/file {pattern} 1 99 mmap"
+            text = call("sh", "-c", f"exec nice -n -15 {tool} {words}")
             speed[pattern][value] = float(text.split()[1])
     disk.knob.write_text(str(DEFAULT))
     # of equally good ones the one nearest to the default, as in training
@@ -144,13 +144,13 @@ def decider(
         return Rule
     if run.who == "oracle":
         order = [best[pattern] for pattern in phases_of(run)]
-        return partial(Oracle, best=order)
+        return lambda disk: Oracle(disk, order)
     if run.who == "shadow":
-        return partial(Pymlk, policy=policy, words=[])
+        return lambda disk: Pymlk(disk, policy, [])
     if run.who == "adaptive":
-        return partial(Pymlk, policy=policy.parent / "trial", words=["--apply"])
+        return lambda disk: Pymlk(disk, policy.parent / "trial", ["--apply"])
     if run.who == "applied":
-        return partial(Pymlk, policy=policy, words=["--apply", "--mode", "always"])
+        return lambda disk: Pymlk(disk, policy, ["--apply", "--mode", "always"])
     return lambda _disk: Nobody()
 
 
