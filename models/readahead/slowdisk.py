@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 MEMORY_LIMIT = 128 << 20
@@ -24,7 +25,7 @@ FILE_BYTES = 1 << 30
 IMAGE_BYTES = 2560 << 20
 DB_KEYS = 1_500_000
 DB_ENTRY_BYTES = 420
-WHATS = "setup prepare exec db scan".split()
+VERBS = "setup prepare exec db scan".split()
 EPILOG = """\
 examples:
   sudo ./slowdisk.py WORK setup                    make the disk, a file, a database
@@ -220,7 +221,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("work", type=Path, help="folder of the disk")
-    parser.add_argument("what", choices=[*WHATS, "teardown"], help="what to do")
+    parser.add_argument("what", choices=[*VERBS, "teardown"], help="what to do")
     parser.add_argument("words", nargs=argparse.REMAINDER, help="profile or command")
     args = parser.parse_args()
     disk = SlowDisk(args.work)
@@ -233,7 +234,11 @@ def main() -> int:
             disk.teardown()
         else:
             disk.enter()
-            command = {"db": disk.db, "scan": disk.scan}.get(args.what)
+            commands: dict[str, Callable[..., list[str]]] = {
+                "db": disk.db,
+                "scan": disk.scan,
+            }
+            command = commands.get(args.what)
             words = command(*args.words) if command else args.words
             os.execvp(words[0], words)
     except (SlowDiskError, OSError) as e:
