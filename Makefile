@@ -12,6 +12,7 @@ STAMPS  := $(VENV)/stamps
 CONFIG  ?= .config
 SECONDS ?= 10
 POLICY  ?= readahead
+ARCH    ?= x86_64
 ARGS    ?=
 
 # What is installed in .venv is what runs: neither the user's packages nor the source
@@ -76,6 +77,25 @@ clib: ## libmlk.a, mlk.h and an example in build/clib (CC=, CROSS_COMPILE=)
 	@$(MAKE) -C kernel/engine O=$(CURDIR)/build/clib CONFIG=$(abspath $(CONFIG)) \
 		lib example size
 
+.PHONY: firmware
+firmware: $(STAMPS)/package $(STAMPS)/kconfig $(STAMPS)/cross ## an image with pymlk, booted by QEMU (ARCH=x86_64|arm64|arm, ARGS="CONFIG= POLICY= MODELS= ROUNDS=3")
+	$(call say,image  build/firmware/$(ARCH))
+	@$(PY) scripts/firmware.py build $(ARCH) $(ARGS)
+	$(call say,boot   $(ARCH))
+	@$(PY) scripts/firmware.py boot $(ARCH) $(ARGS)
+
+.PHONY: sbom
+sbom: $(STAMPS)/tests ## what is in an image, as SPDX (ARCH=), after make firmware
+	@$(PY) scripts/sbom.py $(ARCH)
+
+.PHONY: deb
+deb: $(STAMPS)/build ## Debian packages: built, checked, installed, upgraded and removed in a tree (root)
+	@scripts/deb.sh
+
+.PHONY: wheels
+wheels: $(STAMPS)/build $(STAMPS)/cross ## wheels for Debian's Python on x86-64, arm64 and armhf, in dist/
+	@for arch in amd64 arm64 armhf; do PYMLK_CONFIG=$(CONFIG) $(PY) scripts/package.py cross $$arch dist || exit 1; done
+
 .PHONY: kernel
 kernel: $(STAMPS)/package ## mlk.ko and samples for Debian's kernel (KDIR=/lib/modules/VERSION/build)
 	@scripts/guest/module.sh $(if $(KDIR),local,stock)
@@ -119,6 +139,10 @@ defconfig: $(STAMPS)/kconfig ## .config = defaults (CONFIG_FROM=configs/tiny_def
 .PHONY: menuconfig
 menuconfig: $(STAMPS)/kconfig ## choose operators and parts in a menu
 	@$(PY) scripts/kconfig.py menuconfig $(CONFIG)
+
+.PHONY: size
+size: $(STAMPS)/package $(STAMPS)/kconfig ## what each option costs in bytes (ARGS=PYMLK_LEARN: that one); minutes, once
+	@$(PY) scripts/size.py $(ARGS)
 
 .PHONY: savedefconfig
 savedefconfig: $(STAMPS)/kconfig ## write what differs from the defaults to ./defconfig
@@ -169,15 +193,21 @@ $(STAMPS)/tflite: $(STAMPS)/venv setup.cfg
 	@$(PIP) install -r build/requires-tflite.txt
 	@touch $@
 
-$(STAMPS)/tests: $(STAMPS)/venv $(STAMPS)/kconfig tests/requirements.txt
+$(STAMPS)/tests: $(STAMPS)/venv $(STAMPS)/kconfig $(STAMPS)/cross tests/requirements.txt
 	$(call say,pip    test requirements)
 	@scripts/bootstrap.sh need ip iproute2 strace strace losetup mount clang clang \
 		systemd-analyze systemd setpriv util-linux \
-		g++ g++ aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu \
+		g++ g++ sparse sparse
+	@$(PIP) install -r tests/requirements.txt
+	@touch $@
+
+# compilers for ARM and what runs their programs; pulls in no library of another kind
+$(STAMPS)/cross: $(STAMPS)/venv
+	@scripts/bootstrap.sh need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu \
 		arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf \
 		qemu-aarch64 "qemu-user libc6-dev-arm64-cross libc6-dev-armhf-cross" \
-		sparse sparse
-	@$(PIP) install -r tests/requirements.txt
+		qemu-system-x86_64 qemu-system-x86 qemu-system-aarch64 qemu-system-arm \
+		modprobe kmod
 	@touch $@
 
 $(STAMPS)/bench: $(STAMPS)/tests benchmarks/requirements.txt

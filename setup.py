@@ -2,10 +2,12 @@
 """Extensions and the parts that .config (Kconfig) leaves out; no metadata here."""
 
 import os
+import sysconfig
 from glob import glob
 from pathlib import Path
 
 from Cython.Build import cythonize
+from Cython.Compiler import Options
 from setuptools import Distribution, Extension, setup
 from setuptools.command.build_py import build_py
 
@@ -22,11 +24,12 @@ def switched_on(path):
 ON = switched_on(os.environ.get("PYMLK_CONFIG") or ".config")
 ANNOTATE = os.environ.get("PYMLK_ANNOTATE")  # folder for Cython's HTML reports
 DEBUG = os.environ.get("PYMLK_DEBUG") == "1"
-# every operator has a symbol in Kconfig
-OPERATORS = [
-    line.split()[1].removeprefix("MLK_OP_")
+SMALL = ON is not None and "PYMLK_SMALL" in ON
+# every operator and every instruction set has a symbol in Kconfig
+SWITCHES = [
+    line.split()[1]
     for line in Path("Kconfig").read_text().splitlines()
-    if line.startswith("config MLK_OP_")
+    if line.startswith(("config MLK_OP_", "config MLK_ARCH_"))
 ]
 # What each symbol brings: packages, modules, and the requirements only it has.
 PARTS = {
@@ -53,18 +56,18 @@ PARTS = {
             "pymlk.journal",
             "pymlk.loop",
             "pymlk.openfiles",
-            "pymlk.policy",
+            "pymlk.plan",
             "pymlk.proxy_loop",
-            "pymlk.record",
             "pymlk.serve",
             "pymlk.service",
             "pymlk.stream",
-            "pymlk.toml",
             "pymlk.trial",
             "pymlk.varint",
         ],
-        ["msgspec"],
+        [],
     ),
+    "PYMLK_POLICY": ([], ["pymlk.policy", "pymlk.toml"], ["msgspec"]),
+    "PYMLK_RECORD": ([], ["pymlk.record"], []),
     "PYMLK_COLLECT": (
         [],
         [
@@ -107,6 +110,19 @@ PARTS = {
         [],
     ),
     "PYMLK_CLI": (["pymlk.cli"], ["pymlk.__main__"], []),
+    "PYMLK_CLI_MODELS": (
+        [],
+        [
+            "pymlk.cli.bench",
+            "pymlk.cli.compile",
+            "pymlk.cli.inspect",
+            "pymlk.cli.kconfig",
+            "pymlk.cli.profile",
+        ],
+        [],
+    ),
+    "PYMLK_CLI_PROXY": ([], ["pymlk.cli.proxy"], []),
+    "PYMLK_CLI_COMPLETION": ([], ["pymlk.cli.completion"], []),
     "PYMLK_MODELS": (["pymlk.models", "pymlk.models.readahead"], [], []),
 }
 
@@ -169,17 +185,44 @@ class ChosenModules(build_py):
         return [m for m in modules if f"{m[0]}.{m[1]}" not in GONE_MODULES]
 
     def find_data_files(self, package, src_dir):
-        # .pyi and .pxd of a module that is not there
+        # .pyi and .pxd of a module that is not there, or that nobody builds with
         return [
             path
             for path in super().find_data_files(package, src_dir)
             if f"{package}.{Path(path).stem}" not in GONE_MODULES
+            and not (SMALL and path.endswith((".pyi", ".pxd")))
         ]
 
 
 # setuptools compares times, not flags: a file that changes with the flags makes a
 # new .config rebuild what it touches, and only that.
-macros = [(f"MLK_CONFIG_{op}", "0") for op in OPERATORS if is_off(f"MLK_OP_{op}")]
+macros = [
+    ("MLK_CONFIG_" + name.removeprefix("MLK_OP_").removeprefix("MLK_"), "0")
+    for name in SWITCHES
+    if is_off(name)
+]
+# Cython's shortcuts for calls, no table that only a debugger reads, no empty page
+# between what is read and what is run; glibc 2.36 reads packed relocations
+COMPILE_SMALL = [
+    "-Os",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-unwind-tables",
+    "-fno-plt",
+    "-DCYTHON_UNPACK_METHODS=0",
+    "-DCYTHON_USE_DICT_VERSIONS=0",
+    "-DCYTHON_USE_TYPE_SLOTS=0",
+    "-DCYTHON_VECTORCALL=0",
+]
+if sysconfig.get_platform().endswith("aarch64"):
+    # code and data of one extension lie within 1 MB
+    COMPILE_SMALL.append("-mcmodel=tiny")
+LINK_SMALL = [
+    "-Wl,-z,noseparate-code",
+    "-Wl,-z,pack-relative-relocs",
+    # or each would be padded to the largest pages that a processor may have
+    "-Wl,-z,norelro",
+    "-Wl,--build-id=none",
+]
 
 
 def marker(name, content):
@@ -202,7 +245,7 @@ def extension(path):
     """Every .pyx is one extension; the engine also has its C sources."""
     name = "pymlk." + Path(path).stem
     is_engine = name == "pymlk.engine"
-    depends = ["setup.py", marker("flags", f"debug {DEBUG}")]
+    depends = ["setup.py", marker("flags", f"debug {DEBUG} small {SMALL}")]
     depends += glob("kernel/*/*.h")
     if is_engine:
         depends.append(marker("engine-flags", repr(macros)))
@@ -221,19 +264,22 @@ def extension(path):
             "-g0",
             "-std=gnu11",
             "-fvisibility=hidden",
+            *(COMPILE_SMALL if SMALL else ()),
         ],
-        extra_link_args=["-Wl,-s"],
+        extra_link_args=["-Wl,-s", *(LINK_SMALL if SMALL else ())],
     )
 
 
 extensions = [extension(path) for path in sorted(glob("pymlk/*.pyx"))]
+KIND = "-debug" if DEBUG else "-small" if SMALL else ""
+Options.docstrings = not SMALL
 setup(
     distclass=ChosenDistribution,
     cmdclass={"build_py": ChosenModules},
     options={"build_ext": {"parallel": os.cpu_count()}},
     ext_modules=cythonize(
         [e for e in extensions if e.name not in GONE_MODULES],
-        build_dir=ANNOTATE or ("build/cython-debug" if DEBUG else "build/cython"),
+        build_dir=ANNOTATE or f"build/cython{KIND}",
         annotate=bool(ANNOTATE),
         compiler_directives={
             "language_level": 3,
@@ -242,7 +288,9 @@ setup(
             "initializedcheck": DEBUG,
             "cdivision": True,
             "auto_pickle": False,
-            "embedsignature": True,
+            # a function that knows its signature
+            "binding": not SMALL,
+            "embedsignature": not SMALL,
         },
     ),
 )

@@ -312,8 +312,10 @@ struct mlk_model *mlk_register(const struct mlk_desc *desc)
 	mutex_lock(&mlk_registry);
 	err = mlk_model_add(model);
 	mutex_unlock(&mlk_registry);
-	if (!err)
+	if (!err) {
+		mlk_builtin_load(model);
 		return model;
+	}
 	kobject_put(&model->kobj);
 	return ERR_PTR(err);
 }

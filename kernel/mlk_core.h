@@ -274,6 +274,15 @@ bool mlk_image_answer(struct mlk_model *model, const s64 *features,
 		      struct mlk_answer *answer);
 void mlk_image_unload(struct mlk_model *model);
 
+/* mlk_builtin.c */
+#ifdef MLK_IMAGES
+void mlk_builtin_load(struct mlk_model *model);
+#else
+static inline void mlk_builtin_load(struct mlk_model *model)
+{
+}
+#endif
+
 /* mlk_sysfs.c */
 extern const struct kobj_type mlk_model_ktype;
 int mlk_sysfs_add(struct mlk_model *model);

@@ -183,11 +183,16 @@ cdef class Field:
 
     cdef readonly str spec
     cdef readonly object scale
-    cdef readonly bint unsigned
+    cdef bint is_unsigned
     cdef readonly bint hex
     cdef readonly object name
     cdef str path
     cdef object selector
+
+    @property
+    def unsigned(self):
+        """True if it is read as an unsigned number."""
+        return self.is_unsigned
 
     def __init__(self, str spec not None, *, scale=None, bint unsigned=False,
                  bint hex=False, name=None):
@@ -201,7 +206,7 @@ cdef class Field:
         _selector(spec, self.selector)
         self.spec = spec
         self.scale = None if scale is None else int(scale)
-        self.unsigned = unsigned
+        self.is_unsigned = unsigned
         self.hex = hex
         self.name = name
 
@@ -209,7 +214,7 @@ cdef class Field:
         text = f"Field({self.spec!r}"
         if self.scale is not None:
             text += f", scale={self.scale}"
-        if self.unsigned:
+        if self.is_unsigned:
             text += ", unsigned=True"
         if self.hex:
             text += ", hex=True"
@@ -251,13 +256,18 @@ cdef class FieldInfo:
     cdef readonly object scale
     cdef readonly object unit
     cdef readonly object choices
-    cdef readonly bint unsigned
+    cdef bint is_unsigned
     cdef readonly bint hex
     # the scale has been seen or was declared, not merely assumed
     cdef bint scale_known
 
+    @property
+    def unsigned(self):
+        """True if it is read as an unsigned number."""
+        return self.is_unsigned
+
     cdef tuple key(self):
-        return (self.name, self.scale, self.unit, self.choices, self.unsigned,
+        return (self.name, self.scale, self.unit, self.choices, self.is_unsigned,
                 self.hex)
 
     def __repr__(self):
@@ -947,7 +957,7 @@ cdef class AttrSet:
         if reason:
             words = mlk_attr_reason_words(reason).decode("ascii")
             raise AttrError(err, f"{info.name}: {words}", os.fsdecode(path))
-        if info.unsigned:
+        if info.is_unsigned:
             return <uint64_t>value
         return value
 
@@ -1064,7 +1074,7 @@ cdef class AttrSet:
                 info.index = len(infos)
                 info.name, info.spec, info.path = name, f.spec, path
                 info.selector = f.selector
-                info.unsigned, info.hex = f.unsigned, f.hex
+                info.is_unsigned, info.hex = f.is_unsigned, f.hex
                 field = &c.field[info.index]
                 info.scale = f.scale
                 if f.scale is None:
@@ -1078,7 +1088,7 @@ cdef class AttrSet:
                 if info.scale is None:
                     info.scale = 1
                 field.scale = info.scale
-                if f.unsigned:
+                if f.is_unsigned:
                     field.flags |= MLK_ATTR_UNSIGNED
                 if f.hex:
                     field.flags |= MLK_ATTR_HEX
@@ -1422,7 +1432,7 @@ cdef class AttrSet:
                     f"{value!r} is none of {info.choices}" if info.choices
                     else f"{value!r}, but the field is no choice", path)
             number = info.choices.index(value)
-        elif info.unsigned:
+        elif info.is_unsigned:
             number = <int64_t><uint64_t>value
         else:
             number = value
@@ -1474,7 +1484,7 @@ def _first(want):
 cdef str _show(FieldInfo info, int64_t value):
     if info.choices is not None and 0 <= value < len(info.choices):
         return info.choices[value]
-    if info.unsigned:
+    if info.is_unsigned:
         return str(<uint64_t>value)
     return str(value)
 

@@ -4,7 +4,7 @@
 from libc.stdint cimport int64_t
 
 
-cdef enum Reason:
+cdef enum:
     # Why a decision ended as it did; texts in guard.pyx, in this order.
     APPLIED
     SHADOW

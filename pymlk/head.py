@@ -211,7 +211,7 @@ def read_head(program: bytes) -> Head:
     >>> from pymlk import Model
     >>> head = read_head(bytes(Model("models/readahead/model.tflite").program))
     >>> head.features, head.actions
-    (8, 5)
+    (12, 5)
     """
     # its own length: there may be others behind it
     data = bytes(Program(program))

@@ -217,7 +217,7 @@ cdef class Learner:
     >>> from pymlk.head import read_head
     >>> head = read_head(bytes(Model("models/readahead/model.tflite").program))
     >>> learner = Learner(head)
-    >>> learner.note(1, bytes(8), action=2, propensity=0.95)
+    >>> learner.note(1, bytes(12), action=2, propensity=0.95)
     >>> learner.learn(1, 120.0), learner.learn(1, 120.0), learner.lost
     (True, False, 1)
     """

@@ -380,9 +380,11 @@ class _Checker:
             self.future(train)
 
     def future(self, train: Train) -> None:
-        names = {f.name for f in self.policy.feature} | set(self.policy.fields)
-        if train.of not in names:
-            self.refuse("train.of", f"{train.of!r} found, expected a field or feature")
+        if train.of is None:
+            self.refuse(
+                "train.of",
+                "missing: a field, a feature, or a further column of the dataset",
+            )
         if (train.horizon_s is None) == (train.rows is None):
             self.refuse("train.horizon_s", "either it or train.rows is expected")
         choices = len(self.policy.knob.values)
@@ -428,9 +430,13 @@ class _Checker:
 
 
 def _compiled(data: bytes) -> bytes:
-    # a board may have programs only, and no compiler
-    from .compile import compile_model
-
+    try:
+        from .compile import compile_model
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"a .tflite file, and no {error.name} here to compile it; expected a "
+            "program: `pymlk compile` makes one on another machine"
+        ) from None
     return compile_model(data)
 
 

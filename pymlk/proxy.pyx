@@ -254,7 +254,8 @@ cdef class Knob:
     cdef readonly int64_t low
     cdef readonly int64_t high
     cdef readonly int64_t step
-    cdef readonly int64_t default
+    # a word of C, which Cython 3.0 takes as it is
+    cdef int64_t _default
 
     def __init__(self, str name not None, str unit not None, int64_t low,
                  int64_t high, int64_t step, int64_t default):
@@ -263,10 +264,15 @@ cdef class Knob:
         self.low = low
         self.high = high
         self.step = step
-        self.default = default
+        self._default = default
+
+    @property
+    def default(self):
+        """What the client uses without a recommendation."""
+        return self._default
 
     cdef tuple _key(self):
-        return (self.name, self.unit, self.low, self.high, self.step, self.default)
+        return (self.name, self.unit, self.low, self.high, self.step, self._default)
 
     def __eq__(self, other):
         if not isinstance(other, Knob):

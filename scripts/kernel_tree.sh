@@ -28,8 +28,10 @@ sed -n '/^menu "Engine operators"/,/^endmenu/p' "$top/Kconfig" \
 	>"$tree/lib/mlk/Kconfig.operators"
 
 python=$top/.venv/bin/python
-[ ! -x "$python" ] ||
+[ ! -x "$python" ] || {
 	"$python" -P "$top/tests/guest/vectors.py" >"$tree/lib/mlk/tests/mlk_vectors.h"
+	"$python" -P "$top/tests/guest/threshold.py" "$tree/lib/mlk/tests/threshold.image"
+}
 
 # new files, not longer ones: the tree may be one of links
 grep -q lib/mlk "$tree/lib/Kconfig" ||

@@ -8,6 +8,9 @@ struct mlk_arch {
 	int (*supported)(void);
 };
 
+/* of loops that the build leaves out */
+#define MLK_MAYBE_UNUSED __attribute__((unused))
+
 static int mlk_always(void)
 {
 	return 1;
@@ -19,7 +22,7 @@ static int mlk_always(void)
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static int mlk_has_avx512vnni(void)
+static MLK_MAYBE_UNUSED int mlk_has_avx512vnni(void)
 {
 	return __builtin_cpu_supports("avx512vnni") &&
 	       __builtin_cpu_supports("avx512bw") &&
@@ -31,7 +34,7 @@ static int mlk_has_avx512vnni(void)
  * processes that ask: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA), see
  * Documentation/arch/x86/xstate.rst.
  */
-static int mlk_has_amx(void)
+static MLK_MAYBE_UNUSED int mlk_has_amx(void)
 {
 	unsigned int a, b, c, d;
 
@@ -41,7 +44,7 @@ static int mlk_has_amx(void)
 }
 
 /* CPUID 7.1 EAX bit 4; AVX2 stands for the system saving the registers. */
-static int mlk_has_avxvnni(void)
+static MLK_MAYBE_UNUSED int mlk_has_avxvnni(void)
 {
 	unsigned int a, b, c, d;
 
@@ -51,7 +54,7 @@ static int mlk_has_avxvnni(void)
 	return a >> 4 & 1;
 }
 
-static int mlk_has_avx2(void)
+static MLK_MAYBE_UNUSED int mlk_has_avx2(void)
 {
 	return __builtin_cpu_supports("avx2");
 }
@@ -67,7 +70,7 @@ static int mlk_has_neon(void)
 	return getauxval(AT_HWCAP) >> 12 & 1;
 }
 
-#elif defined(__aarch64__)
+#elif defined(MLK_ARCH_NEON)
 
 #define mlk_has_neon mlk_always
 
@@ -82,7 +85,7 @@ static int mlk_has_dotprod(void)
 	return getauxval(AT_HWCAP) >> 20 & 1;
 }
 
-static int mlk_has_i8mm(void)
+static MLK_MAYBE_UNUSED int mlk_has_i8mm(void)
 {
 	return mlk_has_dotprod() && getauxval(AT_HWCAP2) >> 13 & 1;
 }
@@ -90,15 +93,25 @@ static int mlk_has_i8mm(void)
 #endif
 
 static const struct mlk_arch archs[] = {
-#if defined(__x86_64__)
+#ifdef MLK_ARCH_AMX
 	{ "amx", &mlk_simd_amx, mlk_has_amx },
+#endif
+#ifdef MLK_ARCH_AVX512VNNI
 	{ "avx512vnni", &mlk_simd_avx512vnni, mlk_has_avx512vnni },
+#endif
+#ifdef MLK_ARCH_AVXVNNI
 	{ "avxvnni", &mlk_simd_avxvnni, mlk_has_avxvnni },
+#endif
+#ifdef MLK_ARCH_AVX2
 	{ "avx2", &mlk_simd_avx2, mlk_has_avx2 },
+#endif
+#ifdef MLK_ARCH_SSE2
 	{ "sse2", &mlk_simd_sse2, mlk_always },
 #endif
-#ifdef MLK_ARCH_DOTPROD
+#ifdef MLK_ARCH_I8MM
 	{ "i8mm", &mlk_simd_i8mm, mlk_has_i8mm },
+#endif
+#ifdef MLK_ARCH_DOTPROD
 	{ "dotprod", &mlk_simd_dotprod, mlk_has_dotprod },
 #endif
 #ifdef MLK_ARCH_NEON

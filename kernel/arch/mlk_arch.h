@@ -9,6 +9,32 @@
 #include "mlk_arch_find.h"
 #include "mlk_op.h"
 
+/* The build chooses loops with -DMLK_CONFIG_ARCH_<NAME>=0; all are on by default. */
+#ifndef MLK_CONFIG_ARCH_AMX
+#define MLK_CONFIG_ARCH_AMX 1
+#endif
+#ifndef MLK_CONFIG_ARCH_AVX512VNNI
+#define MLK_CONFIG_ARCH_AVX512VNNI 1
+#endif
+#ifndef MLK_CONFIG_ARCH_AVXVNNI
+#define MLK_CONFIG_ARCH_AVXVNNI 1
+#endif
+#ifndef MLK_CONFIG_ARCH_AVX2
+#define MLK_CONFIG_ARCH_AVX2 1
+#endif
+#ifndef MLK_CONFIG_ARCH_SSE2
+#define MLK_CONFIG_ARCH_SSE2 1
+#endif
+#ifndef MLK_CONFIG_ARCH_I8MM
+#define MLK_CONFIG_ARCH_I8MM 1
+#endif
+#ifndef MLK_CONFIG_ARCH_DOTPROD
+#define MLK_CONFIG_ARCH_DOTPROD 1
+#endif
+#ifndef MLK_CONFIG_ARCH_NEON
+#define MLK_CONFIG_ARCH_NEON 1
+#endif
+
 /*
  * Four bytes of a row as a word; of its last ones only those that are there.
  * No memcpy() of a length that the compiler does not know: that is a call.
@@ -139,33 +165,57 @@ mlk_each_place(const struct mlk_depthwise *d, u32 first, u32 lanes, u32 pixels,
 	}
 }
 
+/* What this compiler can make and the build wants; AMX and i8mm need the others. */
 #if defined(__x86_64__)
-extern const struct mlk_simd mlk_simd_amx;
+#if MLK_CONFIG_ARCH_AVX512VNNI
+#define MLK_ARCH_AVX512VNNI
 extern const struct mlk_simd mlk_simd_avx512vnni;
-extern const struct mlk_simd mlk_simd_avxvnni;
+#if MLK_CONFIG_ARCH_AMX
+#define MLK_ARCH_AMX
+extern const struct mlk_simd mlk_simd_amx;
+#endif
+#endif
+#if MLK_CONFIG_ARCH_AVX2
+#define MLK_ARCH_AVX2
 extern const struct mlk_simd mlk_simd_avx2;
+#if MLK_CONFIG_ARCH_AVXVNNI
+#define MLK_ARCH_AVXVNNI
+extern const struct mlk_simd mlk_simd_avxvnni;
+#endif
+#endif
+#if MLK_CONFIG_ARCH_SSE2
+#define MLK_ARCH_SSE2
 extern const struct mlk_simd mlk_simd_sse2;
+
+/* also for the instruction sets above */
+void mlk_dots_s16_sse2(const struct mlk_dots_s16 *d);
+#endif
 #endif
 
 /*
  * Every 64-bit ARM has NEON. For 32 bits only gcc compiles a function for it in
  * a file that is not; its floating point must be in registers.
  */
-#if defined(__aarch64__) || (defined(__arm__) && defined(__linux__) && \
-			     (defined(__ARM_NEON) || \
-			      (defined(__ARM_FP) && !defined(__clang__) && \
-			       __ARM_ARCH >= 7 && __ARM_ARCH_PROFILE == 'A')))
+#if MLK_CONFIG_ARCH_NEON && \
+	(defined(__aarch64__) || \
+	 (defined(__arm__) && defined(__linux__) && \
+	  (defined(__ARM_NEON) || \
+	   (defined(__ARM_FP) && !defined(__clang__) && __ARM_ARCH >= 7 && \
+	    __ARM_ARCH_PROFILE == 'A'))))
 #define MLK_ARCH_NEON
 extern const struct mlk_simd mlk_simd_neon;
 #endif
 
 /* older compilers lack these, or know them only for a whole file */
-#if defined(__aarch64__) && defined(__linux__) && \
+#if MLK_CONFIG_ARCH_DOTPROD && defined(__aarch64__) && defined(__linux__) && \
 	((defined(__clang__) && __clang_major__ >= 16) || \
 	 (!defined(__clang__) && __GNUC__ >= 10))
 #define MLK_ARCH_DOTPROD
 extern const struct mlk_simd mlk_simd_dotprod;
+#if MLK_CONFIG_ARCH_I8MM
+#define MLK_ARCH_I8MM
 extern const struct mlk_simd mlk_simd_i8mm;
+#endif
 #endif
 
 #endif /* MLK_ARCH_H */

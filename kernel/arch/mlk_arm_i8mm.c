@@ -5,7 +5,7 @@
  */
 #include "mlk_arch.h"
 
-#ifdef MLK_ARCH_DOTPROD
+#ifdef MLK_ARCH_I8MM
 
 #ifdef __ARM_FEATURE_MATMUL_INT8
 #define MLK_TARGET
@@ -152,4 +152,4 @@ const struct mlk_simd mlk_simd_i8mm = {
 	.pool = mlk_pool_neon,
 };
 
-#endif /* MLK_ARCH_DOTPROD */
+#endif /* MLK_ARCH_I8MM */

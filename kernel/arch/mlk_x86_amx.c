@@ -4,7 +4,9 @@
  * block of packed weights is just such a tile, and inputs are signed as they are.
  * Narrow products are left to AVX-512, which every such processor has.
  */
-#if defined(__x86_64__)
+#include "mlk_arch.h"
+
+#ifdef MLK_ARCH_AMX
 
 #include "mlk_x86_avx512.h"
 
@@ -207,6 +209,7 @@ const struct mlk_simd mlk_simd_amx = {
 	.depthwise = mlk_depthwise_amx,
 	.binary = mlk_binary_amx,
 	.pool = mlk_pool_amx,
+	.dots_s16 = mlk_dots_s16_sse2,
 };
 
-#endif /* __x86_64__ */
+#endif /* MLK_ARCH_AMX */

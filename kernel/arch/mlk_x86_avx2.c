@@ -3,11 +3,11 @@
  * AVX2, and AVX-VNNI, which differs only in how four bytes are multiplied: a
  * block of 16 outputs is two registers of 8.
  */
-#if defined(__x86_64__)
+#include "mlk_arch.h"
+
+#ifdef MLK_ARCH_AVX2
 
 #include <immintrin.h>
-
-#include "mlk_arch.h"
 
 #define MLK_AVX2 __attribute__((target("avx2")))
 #define MLK_AVXVNNI __attribute__((target("avx2,avxvnni")))
@@ -142,6 +142,8 @@ MLK_AVX2 static void mlk_row_avx2(const struct mlk_product *p, const s8 *in,
 	}
 }
 
+#ifdef MLK_ARCH_AVXVNNI
+
 /* One piece of a row. Returns the weights behind it. */
 MLK_AVXVNNI static inline const s8 *
 mlk_run_avxvnni(__m256i acc[2], const s8 *in, u32 run, const s8 *w)
@@ -183,15 +185,6 @@ MLK_AVXVNNI static void mlk_row_avxvnni(const struct mlk_product *p,
 	}
 }
 
-static void mlk_product_avx2(const struct mlk_product *p)
-{
-	u32 row;
-
-	for (row = 0; row < p->rows; row++)
-		mlk_row_avx2(p, p->in + row * p->in_stride,
-			     p->out + row * p->out_stride);
-}
-
 static void mlk_product_avxvnni(const struct mlk_product *p)
 {
 	u32 row;
@@ -199,6 +192,17 @@ static void mlk_product_avxvnni(const struct mlk_product *p)
 	for (row = 0; row < p->rows; row++)
 		mlk_row_avxvnni(p, p->in + row * p->in_stride,
 				p->out + row * p->out_stride);
+}
+
+#endif /* MLK_ARCH_AVXVNNI */
+
+static void mlk_product_avx2(const struct mlk_product *p)
+{
+	u32 row;
+
+	for (row = 0; row < p->rows; row++)
+		mlk_row_avx2(p, p->in + row * p->in_stride,
+			     p->out + row * p->out_stride);
 }
 
 /*
@@ -389,14 +393,18 @@ const struct mlk_simd mlk_simd_avx2 = {
 	.depthwise = mlk_depthwise_avx2,
 	.binary = mlk_binary_avx2,
 	.pool = mlk_pool_avx2,
+	.dots_s16 = mlk_dots_s16_sse2,
 };
 
+#ifdef MLK_ARCH_AVXVNNI
 const struct mlk_simd mlk_simd_avxvnni = {
 	.name = "avxvnni",
 	.product = mlk_product_avxvnni,
 	.depthwise = mlk_depthwise_avx2,
 	.binary = mlk_binary_avx2,
 	.pool = mlk_pool_avx2,
+	.dots_s16 = mlk_dots_s16_sse2,
 };
+#endif
 
-#endif /* __x86_64__ */
+#endif /* MLK_ARCH_AVX2 */

@@ -5,7 +5,9 @@
  * so 128 is added there: to the inputs of a single row, which the second bias
  * makes good, or else to the weights.
  */
-#if defined(__x86_64__)
+#include "mlk_arch.h"
+
+#ifdef MLK_ARCH_AVX512VNNI
 
 #include <immintrin.h>
 
@@ -553,6 +555,7 @@ const struct mlk_simd mlk_simd_avx512vnni = {
 	.depthwise = mlk_depthwise_avx512vnni,
 	.binary = mlk_binary_avx512,
 	.pool = mlk_pool_avx512,
+	.dots_s16 = mlk_dots_s16_sse2,
 };
 
-#endif /* __x86_64__ */
+#endif /* MLK_ARCH_AVX512VNNI */

@@ -5,7 +5,9 @@
  * widens, and the four products of an output meet in one sum. There are no
  * shifts by a number per lane, so the requantisation is the plain one.
  */
-#if defined(__x86_64__)
+#include "mlk_arch.h"
+
+#ifdef MLK_ARCH_SSE2
 
 #include <emmintrin.h>
 
@@ -185,10 +187,77 @@ static void mlk_depthwise_sse2(const struct mlk_depthwise *d)
 	mlk_depthwise_lanes(d, NULL, mlk_lanes_run);
 }
 
+/* The sum of so many products of 16 by 8 bits fits into 32. */
+#define MLK_DOTS_CHUNK 256
+
+/* Eight bytes as words of 16 bits. */
+static inline __m128i mlk_widen(__m128i bytes)
+{
+	return _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
+}
+
+static inline __m128i mlk_madd8(__m128i acc, __m128i x, __m128i bytes)
+{
+	return _mm_add_epi32(acc, _mm_madd_epi16(x, mlk_widen(bytes)));
+}
+
+static inline s32 mlk_sum4(__m128i x)
+{
+	x = _mm_add_epi32(x, _mm_shuffle_epi32(x, 0x4e));
+	return _mm_cvtsi128_si32(_mm_add_epi32(x, _mm_shuffle_epi32(x, 0xb1)));
+}
+
+/* @n < 8 bytes, and zeros. */
+static inline __m128i mlk_load_few(const s8 *w, u32 n)
+{
+	s32 hi = n > 4 ? mlk_load_word(w + 4, n - 4) : 0;
+
+	return _mm_unpacklo_epi32(_mm_cvtsi32_si128(mlk_load_word(w, n)),
+				  _mm_cvtsi32_si128(hi));
+}
+
+/* @n products of each sum. */
+static void mlk_dots_piece(const struct mlk_dots_s16 *d, u32 from, u32 n)
+{
+	const s16 *x = d->x + from;
+	const s8 *w = d->w + from;
+	u32 few = n % 8, i, row;
+	s16 last[8] = { 0 };
+	__m128i rest;
+
+	for (i = 0; i < few; i++)
+		last[i] = x[n - few + i];
+	rest = _mm_loadu_si128((const __m128i *)last);
+	for (row = 0; row < d->rows; row++, w += d->step) {
+		__m128i acc = _mm_setzero_si128();
+
+		for (i = 0; i + 8 <= n; i += 8)
+			acc = mlk_madd8(
+				acc, _mm_loadu_si128((const __m128i *)(x + i)),
+				_mm_loadl_epi64((const __m128i *)(w + i)));
+		if (few)
+			acc = mlk_madd8(acc, rest, mlk_load_few(w + i, few));
+		d->acc[row] += (u64)(s64)mlk_sum4(acc);
+	}
+}
+
+void mlk_dots_s16_sse2(const struct mlk_dots_s16 *d)
+{
+	u32 from, n;
+
+	for (from = 0; from < d->depth; from += n) {
+		n = d->depth - from;
+		if (n > MLK_DOTS_CHUNK)
+			n = MLK_DOTS_CHUNK;
+		mlk_dots_piece(d, from, n);
+	}
+}
+
 const struct mlk_simd mlk_simd_sse2 = {
 	.name = "sse2",
 	.product = mlk_product_sse2,
 	.depthwise = mlk_depthwise_sse2,
+	.dots_s16 = mlk_dots_s16_sse2,
 };
 
-#endif /* __x86_64__ */
+#endif /* MLK_ARCH_SSE2 */

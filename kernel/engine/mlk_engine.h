@@ -1130,12 +1130,31 @@ struct mlk_pool_line {
 #define MLK_POOL_CHANNELS 64
 
 /**
+ * struct mlk_dots_s16 - a row of int16 times rows of int8 weights
+ * @x: the row
+ * @w: the first row of weights
+ * @step: bytes from one row of weights to the next
+ * @depth: how many products make a sum
+ * @rows: how many sums
+ * @acc: what each sum is added to
+ */
+struct mlk_dots_s16 {
+	const s16 *x;
+	const s8 *w;
+	size_t step;
+	u32 depth;
+	u32 rows;
+	u64 *acc;
+};
+
+/**
  * struct mlk_simd - inner loops for one instruction set, see kernel/arch
  * @name: of the instruction set
  * @product: computes a matrix product, byte for byte as mlk_product_c()
  * @depthwise: DEPTHWISE_CONV of up to MLK_DEPTHWISE_TAPS taps; or NULL
  * @binary: MLK_OP_BINARY's ADD, SUB and MUL of int8; or NULL
  * @pool: the values below a line of MLK_OP_POOL's filter; or NULL
+ * @dots_s16: sums of MLK_OP_CONV_S16; or NULL
  */
 struct mlk_simd {
 	const char *name;
@@ -1143,6 +1162,7 @@ struct mlk_simd {
 	void (*depthwise)(const struct mlk_depthwise *d);
 	void (*binary)(const struct mlk_binary_row *r);
 	void (*pool)(const struct mlk_pool_line *l);
+	void (*dots_s16)(const struct mlk_dots_s16 *d);
 };
 
 /**

@@ -10,5 +10,6 @@ extern struct kunit_suite mlk_guard_suite;
 extern struct kunit_suite mlk_mode_suite;
 extern struct kunit_suite mlk_verifier_suite;
 extern struct kunit_suite mlk_engine_suite;
+extern struct kunit_suite mlk_builtin_suite;
 
 #endif /* MLK_KUNIT_H */

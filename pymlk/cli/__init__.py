@@ -195,8 +195,17 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "pymlk inspect --json model.mlk | jq .macs",
         "pymlk inspect --profile model.tflite",
         "pymlk inspect --budget-ns 50000 model.mlk",
+        "pymlk inspect --kconfig model.tflite > my_defconfig",
     )
-    p.add_argument("file", metavar="FILE", help=".tflite model or .mlk program")
+    p.add_argument(
+        "files", nargs="+", metavar="FILE", help=".tflite model or .mlk program"
+    )
+    p.add_argument(
+        "--kconfig",
+        action="store_true",
+        help="print the smallest configuration that runs these models, for `make "
+        "defconfig CONFIG_FROM=`",
+    )
     p.add_argument(
         "--profile",
         action="store_true",
@@ -222,18 +231,23 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     p = _command(
         commands,
         "compile",
-        "compile .tflite models into a file of programs",
+        "compile .tflite models into a file of programs, a policy with its model into "
+        "a prepared one",
         "pymlk compile model.tflite",
         "pymlk compile model.tflite -o /boot/model.mlk",
         "pymlk compile first.tflite second.tflite -o both.mlk",
         "pymlk compile --reuse-inputs model.tflite",
+        "pymlk compile policy.toml -o /etc/pymlk/board.plan",
     )
-    p.add_argument("models", nargs="+", metavar="MODEL", help="quantised .tflite file")
+    p.add_argument(
+        "models", nargs="+", metavar="MODEL", help="quantised .tflite file, or a policy"
+    )
     p.add_argument(
         "-o",
         "--output",
         metavar="FILE",
-        help="default: MODEL with the ending .mlk; needed for several",
+        help="default: MODEL with the ending .mlk (a policy: .plan); needed for "
+        "several",
     )
     p.add_argument(
         "--reuse-inputs",
@@ -271,7 +285,8 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "policies",
         nargs="+",
         metavar="POLICY",
-        help="policy file, its folder, or a shipped name",
+        help="policy file, its folder, a shipped name, or what `pymlk compile` made of "
+        "a policy (.plan)",
     )
     p.add_argument(
         "--apply",

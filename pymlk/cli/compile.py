@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``pymlk compile``: .tflite models into a file of programs."""
+"""``pymlk compile``: .tflite models into a file of programs, a policy into a plan."""
 
 from __future__ import annotations
 
@@ -60,8 +60,32 @@ def _text(facts: dict[str, Any]) -> str:
     )
 
 
+def _policy(options: argparse.Namespace) -> int:
+    """Prepare one policy for devices that have only the loop."""
+    if len(options.models) > 1:
+        complain("several files: a prepared policy is one file, so prepare each")
+        return USAGE
+    from ..plan import SUFFIX, write_plan
+    from ..policy import load
+
+    (path,) = options.models
+    output = options.output or os.path.splitext(path)[0] + SUFFIX
+    if not output.endswith(SUFFIX):
+        complain(
+            f"{output}: `pymlk run` knows a prepared policy by its ending {SUFFIX}"
+        )
+        return USAGE
+    data = write_plan(load(path))
+    write_atomically(output, data)
+    facts = {"output": output, "bytes": len(data)}
+    print(json.dumps(facts) if options.json else f"{output}: {len(data)} bytes")
+    return OK
+
+
 def main(options: argparse.Namespace) -> int:
-    """Compile models into one file."""
+    """Compile models into one file, or a policy."""
+    if any(path.endswith(".toml") for path in options.models):
+        return _policy(options)
     models, output = options.models, options.output
     if output is None:
         if len(models) > 1:

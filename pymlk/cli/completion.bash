@@ -9,7 +9,7 @@
 _shtab_pymlk_subparsers=(attrs inspect compile bench run restore learn new check collect train eval replay export proxy completion)
 
 _shtab_pymlk_attrs_option_strings=(-h --help --json --find --watch --count --root)
-_shtab_pymlk_inspect_option_strings=(-h --help --json --profile --rounds --budget-ns --speed)
+_shtab_pymlk_inspect_option_strings=(-h --help --json --kconfig --profile --rounds --budget-ns --speed)
 _shtab_pymlk_compile_option_strings=(-h --help --json -o --output --reuse-inputs)
 _shtab_pymlk_bench_option_strings=(-h --help --json --rounds)
 _shtab_pymlk_run_option_strings=(-h --help --json --apply --mode --quiet --seconds --decisions --record --record-size --root --state-dir --learnt-dir)
@@ -74,9 +74,11 @@ _shtab_pymlk_attrs__h_nargs=0
 _shtab_pymlk_attrs___help_nargs=0
 _shtab_pymlk_attrs___json_nargs=0
 _shtab_pymlk_attrs___watch_nargs='?'
+_shtab_pymlk_inspect_pos_0_nargs=+
 _shtab_pymlk_inspect__h_nargs=0
 _shtab_pymlk_inspect___help_nargs=0
 _shtab_pymlk_inspect___json_nargs=0
+_shtab_pymlk_inspect___kconfig_nargs=0
 _shtab_pymlk_inspect___profile_nargs=0
 _shtab_pymlk_compile_pos_0_nargs=+
 _shtab_pymlk_compile__h_nargs=0

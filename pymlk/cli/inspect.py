@@ -11,7 +11,7 @@ from ..compile import compile_graph, describe_op, read_quantised, unsupported
 from ..compile.schema import Graph, Tensor
 from ..engine import Program, programs
 from ..errors import ModelError, UnsupportedOpError
-from . import OK, PARTLY
+from . import OK, PARTLY, kconfig
 from .profile import profile, show
 
 
@@ -139,23 +139,31 @@ def _all_facts(data: bytes, options: argparse.Namespace) -> list[dict[str, Any]]
     return [facts for facts, _ in found]
 
 
-def main(options: argparse.Namespace) -> int:
-    """Show one file."""
-    with open(options.file, "rb") as file:
+def _show(path: str, options: argparse.Namespace) -> bool:
+    """Show one file; False if something is unsupported or too slow."""
+    with open(path, "rb") as file:
         data = file.read()
     try:
         found = _all_facts(data, options)
     except ModelError as error:
-        raise type(error)(f"{options.file}: {error}") from error
-    head = {"file": options.file, "bytes": len(data)}
+        raise type(error)(f"{path}: {error}") from error
+    head = {"file": path, "bytes": len(data)}
     if options.json and len(found) == 1:
         print(json.dumps(head | found[0]))
     elif options.json:
         print(json.dumps(head | {"kind": "programs", "programs": found}))
     elif len(found) == 1:
-        _print(options.file, len(data), found[0])
+        _print(path, len(data), found[0])
     else:
         for i, facts in enumerate(found):
-            _print(f"{options.file}[{i}]", facts["program_bytes"], facts)
-    partly = any(facts["unsupported"] or facts.get("slow") for facts in found)
-    return PARTLY if partly else OK
+            _print(f"{path}[{i}]", facts["program_bytes"], facts)
+    return not any(facts["unsupported"] or facts.get("slow") for facts in found)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Show files, or what is needed to run them."""
+    if options.kconfig:
+        kconfig.show(options.files)
+        return OK
+    fine = [_show(path, options) for path in options.files]
+    return OK if all(fine) else PARTLY

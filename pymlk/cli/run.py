@@ -10,6 +10,7 @@ import time
 from .. import isolate
 from ..errors import PolicyError
 from ..journal import Journal, restore_all
+from ..plan import SUFFIX, read_plan
 from ..serve import INTERRUPTED as CAUGHT
 from ..serve import TIME_IS_UP, Server
 from ..service import Notifier
@@ -30,10 +31,18 @@ _LONGEST = 3600.0
 _SEGMENTS = 8
 
 
-def _load(names: list[str]) -> list[dict[str, Any]]:
+def _prepare(names: list[str]) -> list[dict[str, Any]]:
     from .. import policy
 
-    plans = [policy.load(name) for name in names]
+    return [policy.load(name) for name in names]
+
+
+def _load(names: list[str]) -> list[dict[str, Any]]:
+    policies = [name for name in names if not name.endswith(SUFFIX)]
+    prepared = iter(isolate.call(_prepare, policies) if policies else ())
+    plans = [
+        read_plan(name) if name.endswith(SUFFIX) else next(prepared) for name in names
+    ]
     for i, plan in enumerate(plans):
         for other in plans[:i]:
             if other["name"] == plan["name"]:
@@ -197,7 +206,7 @@ def main(options: argparse.Namespace) -> int:
     if options.mode and not options.apply:
         complain(f"--mode {options.mode}: needs --apply; without it nothing is changed")
         return USAGE
-    plans = isolate.call(_load, options.policies)
+    plans = _load(options.policies)
     done, failed = restore_all(options.state_dir)
     run = _Run(options, plans)
     for line in (*done, *failed):

@@ -59,6 +59,12 @@ OP_RSQRT_S16 = 42
 OP_SVDF = 50
 OP_LSTM = 51
 
+OPCODES = {
+    value: name.removeprefix("OP_")
+    for name, value in list(globals().items())
+    if name.startswith("OP_")
+}
+
 # struct mlk_weights: packed in blocks of 16 outputs by 4 inputs
 BLOCK_OUTPUTS = 16
 BLOCK_INPUTS = 4
@@ -159,6 +165,39 @@ def _pack_tensor(place: Place, name: int, data: int) -> bytes:
         name,
         *dims,
     )
+
+
+def opcodes(program: bytes) -> set[str]:
+    """Names of the engine's operators that a verified program has.
+
+    Parameters
+    ----------
+    program : bytes
+        As `pack` writes it.
+
+    Returns
+    -------
+    set of str
+        Names of `OPCODES`, which Kconfig has behind ``MLK_OP_``.
+
+    Thread safety
+    -------------
+    Pure function.
+
+    Source
+    ------
+    struct mlk_header and struct mlk_op in kernel/engine/mlk_engine.h.
+
+    Examples
+    --------
+    >>> from pymlk import Model
+    >>> sorted(opcodes(bytes(Model("models/readahead/model.tflite").program)))
+    ['FULLY_CONNECTED', 'SOFTMAX']
+    """
+    header = _HEADER.unpack_from(program)
+    at, count = header[10], header[15]
+    size = _OP.size + 4 * PARAM_WORDS
+    return {OPCODES[_OP.unpack_from(program, at + i * size)[0]] for i in range(count)}
 
 
 def _pack_step(step: Step, data: int) -> bytes:

@@ -30,7 +30,8 @@ class Recording:
     t : array of int64, shape (rows,)
         CLOCK_MONOTONIC in nanoseconds.
     values : array of int64, shape (rows, fields)
-        Fixed-point values, in the order of the policy's ``[fields]``.
+        Fixed-point values, in the order of the policy's ``[fields]``; behind them the
+        label, if it is no field.
     valid : array of bool, shape (rows, fields)
         Which could be read.
     scales : tuple of int
@@ -102,16 +103,28 @@ def read(paths: Sequence[str], plan: Plan) -> list[Recording]:
     return found
 
 
+def columns_of(plan: Plan) -> list[str]:
+    """The fields, and behind them the label where it is a column of its own.
+
+    Such a label is known in hindsight only: the loop never reads it.
+    """
+    names = list(plan["fields"])
+    of = plan["train"]["of"]
+    features = [f["name"] for f in plan["features"]]
+    return names if of is None or of in {*names, *features} else [*names, of]
+
+
 def _columns(dataset: Dataset, plan: Plan) -> list[int]:
     had = dataset.plan.get("fields", {})
     columns = []
-    for name, spec in plan["fields"].items():
+    for name in columns_of(plan):
+        spec = plan["fields"].get(name)
         if name not in dataset.fields:
             raise TrainError(
                 f"{dataset.path}: field {name!r} of {plan['file']} is not in it; "
                 f"found: {', '.join(dataset.fields)}: collect anew with this policy"
             )
-        if name in had and had[name] != spec:
+        if spec and name in had and had[name] != spec:
             raise TrainError(
                 f"{dataset.path}: field {name!r} was read from {had[name]!r}, "
                 f"{plan['file']} has {spec!r}: collect anew with this policy"
@@ -161,7 +174,7 @@ def stride(recording: Recording, plan: Plan) -> int:
 def places(plan: Plan, recording: Recording) -> dict[str, tuple[int, int]]:
     """For each field its place in a row and its scale, as `Features` takes them."""
     pairs = enumerate(recording.scales)
-    return dict(zip(plan["fields"], pairs, strict=True))
+    return dict(zip(columns_of(plan), pairs, strict=True))
 
 
 def rows_of(recording: Recording) -> list[list[int | None]]:

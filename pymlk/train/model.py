@@ -101,7 +101,9 @@ def train(
     """
     wanted = plan["train"]
     seen = data.x[learn]
-    mean = seen.reshape(-1, seen.shape[-1]).mean(axis=0).round(DIGITS)
+    # the kernel's images have means of whole units (pymlk.image.standardised)
+    digits = 0 if plan["proxy"] else DIGITS
+    mean = seen.reshape(-1, seen.shape[-1]).mean(axis=0).round(digits)
     std = seen.reshape(-1, seen.shape[-1]).std(axis=0).round(DIGITS)
     std = np.where(std > 1e-6, std, 1.0)
     draft = Trained(mean, std, b"", b"", lambda rows: rows)

@@ -40,10 +40,25 @@ def policy_text(text: str, trained: Trained, changed: Mapping[str, Any]) -> str:
     document: Any = tomlkit.parse(text)
     pairs = zip(trained.mean.tolist(), trained.std.tolist(), strict=True)
     for feature, (mean, std) in zip(document["feature"], pairs, strict=True):
-        feature["mean"], feature["std"] = mean, std
-    for key, value in changed.items():
-        document["train"][key] = value
+        _put(feature, {"mean": mean, "std": std})
+    _put(document.get("train", {}), changed)
     return tomlkit.dumps(document)
+
+
+def _put(table: Any, values: Mapping[str, Any]) -> None:
+    """Set keys of a table; new ones come behind its last key.
+
+    What follows that belongs to the next table: its comment, an empty line.
+    """
+    if not values:
+        return
+    body = table.value.body
+    last = max(i for i, (key, _) in enumerate(body) if key is not None)
+    behind = body[last + 1 :]
+    del body[last + 1 :]
+    for key, value in values.items():
+        table[key] = value
+    body.extend(behind)
 
 
 def write(

@@ -13,11 +13,13 @@
 #   uml-builtin              the same with mlk of this tree built in, its samples and tests
 #   x86-debug                x86-64 SMP with every checker, for QEMU
 #   stock, stock-new         Debian's own 6.1 and the newest that apt has
-#   stock-arm64, stock-arm   Debian's 6.1 for arm64 (headers, to build with a cross compiler)
-#                            and for 32-bit ARM (also to boot)
+#   stock-arm64, stock-arm   Debian's 6.1 for 64-bit and 32-bit ARM
 #   x86-clang                no more than what modules need, configured for clang
 #   source                   Debian's source alone, with checkpatch
 #   busybox                  no kernel, but what its initial ramdisk has: bin/busybox
+#   python-amd64, python-arm64, python-armhf
+#                            no kernel, but Debian's Python with its headers, what it
+#                            needs, and busybox, for that architecture
 #
 # Nothing is installed: packages are fetched by name and unpacked. They are kept in
 # PYMLK_CACHE (default: $XDG_CACHE_HOME/pymlk/kernels), one folder for each version,
@@ -62,7 +64,7 @@ own_lists() {
 # depends PACKAGE PATTERN: its first dependency of that form, without an architecture
 depends() {
 	apt-cache "${apt[@]}" depends "$1" |
-		sed -nE "s/^[ |]*(Depends: )?<?($2)(:[a-z0-9]+)?>?\$/\2/p" | head -n 1
+		sed -nE "s/^[ |]*((Pre)?Depends: )?<?($2)(:[a-z0-9]+)?>?\$/\3/p" | head -n 1
 }
 
 # unpack ROOT PACKAGE...: without installing anything
@@ -143,7 +145,7 @@ headers() {
 	version=$(candidate "$headers$suffix") || die "apt knows no $headers$suffix"
 	release=${headers#linux-headers-}
 	out=$cache/$kind-$release
-	[ -e "$out/.complete" ] && return
+	[ -e "$out/.complete" ] && { [ -z "$image" ] || [ -e "$out/image" ]; } && return
 	say "unpacking $headers $version"
 	rm -rf "$out"
 	mkdir -p "$out"
@@ -170,13 +172,35 @@ headers() {
 	touch "$out/.complete"
 }
 
-# foreign ARCHITECTURE FLAVOUR [image]: headers for another architecture
-foreign() {
+# know ARCHITECTURE: with lists of packages for it
+know() {
 	apt+=(-o APT::Architectures::=amd64 -o "APT::Architectures::=$1")
 	own_lists "$1"
+}
+
+# foreign ARCHITECTURE FLAVOUR: headers and kernel for another architecture
+foreign() {
+	know "$1"
 	meta=$(depends "linux-headers-$2:$1" 'linux-headers-6[^:<>]*')
 	[ "$meta" ] || die "apt knows no linux-headers-$2:$1"
-	headers "$meta" ":$1" ${3:+"linux-image-${meta#linux-headers-}:$1" "busybox-static:$1"}
+	headers "$meta" ":$1" "linux-image-${meta#linux-headers-}:$1" "busybox-static:$1"
+}
+
+# python ARCHITECTURE: the folder's name has the version
+python() {
+	[ "$1" = amd64 ] || know "$1"
+	minimal=$(depends "python3-minimal:$1" 'python3[.][0-9]+-minimal')
+	[ "$minimal" ] || die "apt knows no python3-minimal:$1"
+	library=lib${minimal%-minimal}
+	out=$cache/$kind-$(candidate "$minimal:$1")
+	[ -e "$out/.complete" ] && return
+	say "unpacking $minimal for $1"
+	rm -rf "$out"
+	mkdir -p "$out"
+	unpack "$out/root" "$minimal:$1" "$library-minimal:$1" "$library-stdlib:$1" \
+		"$library-dev:$1" "libc6:$1" "libgcc-s1:$1" "libexpat1:$1" "zlib1g:$1" \
+		"busybox-static:$1"
+	touch "$out/.complete"
 }
 
 # The newest amd64 kernel that apt has, if it is not the one of "stock".
@@ -229,7 +253,8 @@ stock-new)
 	headers "linux-headers-$release" "" "linux-image-$release-unsigned"
 	;;
 stock-arm64) foreign arm64 arm64 ;;
-stock-arm) foreign armhf armmp image ;;
+stock-arm) foreign armhf armmp ;;
+python-*) python "${kind#python-}" ;;
 *) die "no such kernel: $kind" ;;
 esac
 echo "$out"

@@ -7,7 +7,7 @@
 #   KDIR=/lib/modules/6.1.0-56-amd64/build scripts/guest/module.sh local
 #
 # Prints the folder with the modules, build/kernel/KIND: the sources are linked there,
-# so that a tree can be built for many kernels.
+# so that a tree can be built for many kernels. BUILD= names another one.
 
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -15,7 +15,7 @@ top=$(cd "$here/../.." && pwd)
 kind=${1:?usage: $0 KIND [ARGUMENT OF MAKE...]}
 shift
 unset MAKEFLAGS MAKELEVEL MAKEOVERRIDES
-build=$top/build/kernel/$kind
+build=${BUILD:-$top/build/kernel/$kind}
 arguments=()
 case $kind in
 uml-*) arguments=(ARCH=um) ;;

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.engine_c import SOURCES, compile_c
-from helpers.models import dense, elementwise, filtered, images, pooled
+from helpers.models import dense, dense_int16, elementwise, filtered, images, pooled
 from helpers.need import absent
 from helpers.reference import ROOT
 
@@ -63,6 +63,7 @@ def random_programs() -> Iterator[bytes]:
     for seed in range(40):
         yield compile_model(images(seed))
         yield dense(rng.randint(1, 9), rng.randint(1, 99), rng.randint(1, 99), rng)
+        yield dense_int16(rng.randint(1, 3), rng.randint(1, 99), 15, rng)
         yield filtered("CONV_2D", rng)[0]
         yield filtered("DEPTHWISE_CONV_2D", rng)[0]
         yield filtered("DEPTHWISE_CONV_2D", rng)[0]
@@ -148,6 +149,7 @@ MISTAKES = {
     "a saturating difference": (NEON, "vsubq_s32(a", "vqsubq_s32(a", "arm64"),
     "a pool's greatest": (NEON, "vmaxq_s32(acc,", "vminq_s32(acc,", "arm"),
     "even for odd": ("mlk_x86_sse2.c", "b = mlk_odd(v)", "b = mlk_even(v)", "sse2"),
+    "a row of five": ("mlk_x86_sse2.c", "n > 4 ?", "n > 5 ?", "sse2"),
     "ties of eight": (
         "mlk_x86_avx2.c",
         "cmpgt_epi32(remainder, threshold)",

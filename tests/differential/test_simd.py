@@ -5,7 +5,7 @@ import os
 import random
 
 import pytest
-from helpers.models import dense, elementwise, filtered, pooled
+from helpers.models import dense, dense_int16, elementwise, filtered, pooled
 
 from pymlk import Model, Program
 from pymlk.engine import instruction_sets
@@ -55,6 +55,16 @@ def test_products_equal_plain_c(name: str) -> None:
     ]
     for rows, depth, width in rng.sample(shapes, 260):
         assert_same(name, dense(rows, depth, width, rng), rng, (rows, depth, width))
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_int16_products_equal_plain_c(name: str) -> None:
+    rng = random.Random(name)
+    depths = (*range(1, 26), 255, 256, 257, 263, 600)
+    for depth in depths:
+        rows, width = rng.randint(1, 3), rng.choice((1, 4, 15, 64, 70))
+        program = dense_int16(rows, depth, width, rng)
+        assert_same(name, program, rng, (rows, depth, width))
 
 
 @pytest.mark.parametrize("name", instruction_sets())

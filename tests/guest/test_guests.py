@@ -83,3 +83,22 @@ def test_stock_kernel_on_two_processors() -> None:
     names = ("sysfs", "states", "device", "32bit", "samples", "faults")
     inside = (f"tests/guest/inside/test_{name}.py" for name in names)
     boot("stock", *inside, "tests/proxy/test_dataset.py")
+
+
+@pytest.mark.slow
+def test_program_in_the_kernel_alone() -> None:
+    """Built in: it decides while the kernel boots, before there is a first process."""
+    kind = "uml-builtin"
+    need_kernel(kind)
+    out = ROOT / "build" / "guest" / kind
+    done = subprocess.run(
+        [SCRIPTS / "run.sh", kind, out, SCRIPTS / "builtin.sh"],
+        env=os.environ | {"LIMIT": "120"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "ok 1 builtin_decides" in done.stdout

@@ -133,6 +133,29 @@ def dense(rows: int, depth: int, width: int, rng: random.Random) -> bytes:
     return compile_model(build(tensors, [op], [0], [2]))
 
 
+def dense_int16(rows: int, depth: int, width: int, rng: random.Random) -> bytes:
+    """A program of FULLY_CONNECTED, activations int16; weights at their ends, too."""
+    weights = bytes(
+        rng.choice((127, 128, rng.randrange(256))) for _ in range(width * depth)
+    )
+    scales = [2.0 ** rng.uniform(-12, -2) / depth for _ in range(width)]
+    bias = [rng.randint(-(2**35), 2**35) for _ in range(width)]
+    tensors = [
+        Tensor("x", (rows, depth), "int16", (0.5,)),
+        Tensor("w", (width, depth), "int8", scales, (0,) * width, 0, weights),
+        Tensor("y", (rows, width), "int16", (0.25,)),
+        Tensor(
+            "b",
+            (width,),
+            "int64",
+            [0.5 * s for s in scales],
+            data=struct.pack(f"<{width}q", *bias),
+        ),
+    ]
+    op = Op("FULLY_CONNECTED", (0, 1, 3), (2,), 7, {"activation": "NONE"})
+    return compile_model(build(tensors, [op], [0], [2]))
+
+
 def filtered(kind: str, rng: random.Random) -> tuple[bytes, object]:
     """A program of a convolution whose filter reaches beyond the image, or not."""
     kernel = rng.randint(1, 5), rng.randint(1, 5)

@@ -21,6 +21,10 @@ need_module("esp_kconfiglib")
 SYMBOLS = set(
     re.findall(r"^config (\w+)$", (ROOT / "Kconfig").read_text(), re.MULTILINE)
 )
+# what is for the kernel module alone
+KERNEL = {"MLK", "MLK_SAMPLES"}
+# off by default
+OFF = {"PYMLK_SMALL"}
 
 
 def kconfig(*arguments: str | Path) -> None:
@@ -35,29 +39,46 @@ def switched_on(path: Path) -> set[str]:
 
 def test_defaults_are_on(tmp_path: Path) -> None:
     kconfig("defconfig", tmp_path / "config")
-    assert switched_on(tmp_path / "config") == SYMBOLS
+    assert switched_on(tmp_path / "config") == SYMBOLS - OFF
 
 
 def test_every_symbol_does_something() -> None:
     setup = (ROOT / "setup.py").read_text()
-    # setup.py takes the operators from Kconfig itself
-    known = {name for name in SYMBOLS if name.startswith("MLK_OP_")}
+    # setup.py takes operators and vector loops from Kconfig itself
+    known = {name for name in SYMBOLS if name.startswith(("MLK_OP_", "MLK_ARCH_"))}
     known |= set(re.findall(r'^    "(PYMLK_\w+)": \(', setup, re.MULTILINE))
-    assert known == SYMBOLS
+    known |= set(re.findall(r'"(PYMLK_\w+)" in ON', setup))
+    assert known | KERNEL == SYMBOLS
     header = (ROOT / "kernel/engine/mlk_op.h").read_text()
     switches = set(re.findall(r"^#ifndef MLK_CONFIG_(\w+)$", header, re.MULTILINE))
     assert {f"MLK_OP_{name}" for name in switches} <= SYMBOLS
+    header = (ROOT / "kernel/arch/mlk_arch.h").read_text()
+    switches = set(re.findall(r"^#ifndef MLK_CONFIG_(\w+)$", header, re.MULTILINE))
+    assert {f"MLK_{name}" for name in switches} == {
+        name for name in SYMBOLS if name.startswith("MLK_ARCH_")
+    }
 
 
-@pytest.mark.parametrize("name", ["tiny", "board"])
+@pytest.mark.parametrize("name", ["tiny", "board", "server"])
 def test_shipped_configs_are_minimal(name: str, tmp_path: Path) -> None:
     """What savedefconfig gives is what is shipped, comments aside."""
     shipped = ROOT / "configs" / f"{name}_defconfig"
     kconfig("defconfig", tmp_path / "config", shipped)
     kconfig("savedefconfig", tmp_path / "config", tmp_path / "least")
-    off = re.findall(r"^# CONFIG_(\w+) is not set$", (tmp_path / "least").read_text(),
-                     re.MULTILINE)  # fmt: skip
-    assert off == re.findall(r"^CONFIG_(\w+)=n$", shipped.read_text(), re.MULTILINE)
+    least = (tmp_path / "least").read_text()
+    least = re.sub(r"^# (CONFIG_\w+) is not set$", r"\1=n", least, flags=re.MULTILINE)
+    chosen = re.compile(r"^CONFIG_\w+=.*$", re.MULTILINE)
+    assert chosen.findall(least) == chosen.findall(shipped.read_text())
+
+
+@pytest.mark.parametrize("name", ["tiny", "board", "server"])
+def test_without_the_library(name: str, tmp_path: Path) -> None:
+    """scripts/defconfig.py, which Buildroot and Yocto use, says the same."""
+    shipped = ROOT / "configs" / f"{name}_defconfig"
+    kconfig("defconfig", tmp_path / "config", shipped)
+    command = [sys.executable, "-P", ROOT / "scripts/defconfig.py", shipped]
+    subprocess.run([*command, tmp_path / "other"], check=True)
+    assert switched_on(tmp_path / "other") == switched_on(tmp_path / "config")
 
 
 class Screen:
@@ -119,6 +140,8 @@ def test_menu(tmp_path: Path) -> None:
     screen.wait_for("Engine operators")
     screen.press("\x1b[B")
     time.sleep(0.5)
+    screen.press("\x1b[B")
+    time.sleep(0.5)
     screen.press("\r")
     screen.wait_for("Compiler")
     screen.press(" ")
@@ -127,7 +150,8 @@ def test_menu(tmp_path: Path) -> None:
     screen.wait_for("Save configuration?")
     screen.press("y")
     assert screen.close() == 0
-    assert SYMBOLS - switched_on(path) == {
+    assert SYMBOLS - OFF - switched_on(path) == {
+        "PYMLK_CLI_MODELS",
         "PYMLK_COMPILER",
         "PYMLK_TFLITE",
         "PYMLK_MODELS",

@@ -16,6 +16,8 @@ from helpers.need import need_module
 from helpers.reference import DATA
 
 from pymlk.compile import compile_model
+from pymlk.plan import write_plan
+from pymlk.policy import load
 from pymlk.write import Layer, mlp
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -200,6 +202,7 @@ def test_tiny_config(tree: Path, tmp_path: Path) -> None:
         if name.startswith("pymlk/")
     }
     assert parts == {"__init__", "attrs", "engine", "errors", "operators", "py"}
+    assert not any(name.endswith((".pyi", ".pxd")) for name in names(wheel))
     metadata = next(n for n in names(wheel) if n.endswith("/METADATA"))
     with zipfile.ZipFile(wheel) as archive:
         text = archive.read(metadata).decode()
@@ -250,10 +253,55 @@ except pymlk.ModelError as error:
     assert out.strip() == "('FULLY_CONNECTED', 'SOFTMAX')"
 
 
-def test_board_config(tree: Path) -> None:
-    """Only the tflite back end is left out."""
-    wheel = build("wheel", tree, PYMLK_CONFIG=config(tree, "board"))
-    print_sizes(wheel)
+def test_server_config(tree: Path) -> None:
+    """Only the tflite back end and the emulator are left out."""
+    wheel = build("wheel", tree, PYMLK_CONFIG=config(tree, "server"))
     assert "pymlk/tflite.py" not in names(wheel)
+    assert "pymlk/emulator.py" not in names(wheel)
     assert "pymlk/models/readahead/policy.toml" in names(wheel)
     assert any(name.endswith("entry_points.txt") for name in names(wheel))
+
+
+def test_board_config(tree: Path, tmp_path: Path) -> None:
+    """1.1 MB where it is installed, and it runs a prepared policy."""
+    wheel = build("wheel", tree, PYMLK_CONFIG=config(tree, "board"))
+    print_sizes(wheel)
+    with zipfile.ZipFile(wheel) as archive:
+        assert sum(info.file_size for info in archive.infolist()) <= 1_100_000
+        archive.extractall(tmp_path / "board")
+    gone = ("compile", "policy", "record", "learn", "emulator", "tflite", "models")
+    assert not [name for name in names(wheel) for part in gone
+                if name.startswith(f"pymlk/{part}")]  # fmt: skip
+
+    metadata = next(n for n in names(wheel) if n.endswith("/METADATA"))
+    assert "Requires-Dist" not in (tmp_path / "board" / metadata).read_text()
+    for path, text in {
+        "fake/sys/block/vda/stat": "9 " * 17,
+        "fake/sys/block/vda/queue/read_ahead_kb": "128",
+        "fake/proc/vmstat": "pgfault 1\npgmajfault 2\nworkingset_refault_file 3\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    main = "from pymlk.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        f"import sys; sys.path.insert(0, 'board'); {main}",
+    ]
+    prepared = tmp_path / "readahead.plan"
+    prepared.write_bytes(write_plan(load("readahead")))
+    lines = run(
+        *command, "run", prepared, "--json", "--decisions", "3", "--root", "fake",
+        cwd=tmp_path,
+    ).splitlines()  # fmt: skip
+    decisions = [json.loads(line)["decision"] for line in lines[:-1]]
+    assert [decision["device"] for decision in decisions] == ["vda"] * 3
+
+    done = subprocess.run(
+        [*command, "run", ROOT / "models/readahead/policy.toml"],
+        cwd=tmp_path, text=True, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "not in this installation: pymlk.policy" in done.stderr

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BARE = {
     ".tflite",
     ".mlk",
+    ".mlkd",
     ".json",
     ".csv",
     ".npz",
@@ -22,6 +23,8 @@ BARE = {
     ".typed",
     ".so",
 }
+# forms without comments, of Debian's and Buildroot's
+FORMS = {"changelog", "copyright", "external.desc", "format"}
 NOT_OURS = {"build", "dist", "pymlk.egg-info", "__pycache__", "LICENSES", "PKG-INFO"}
 
 USER_HEADERS = {Path("kernel/samples/mlk_chardev.h")}
@@ -75,6 +78,8 @@ def carries(path: Path) -> bool:
     for room in ("tests/fuzz/corpus", "kernel/abi"):
         if path.is_relative_to(room):
             return False
+    if path.is_relative_to("packaging") and path.name in FORMS:
+        return False
     return path.suffix not in BARE and os.path.getsize(ROOT / path) > 0
 
 

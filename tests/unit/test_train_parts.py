@@ -39,6 +39,7 @@ from pymlk.train import data as reading  # noqa: E402
 from pymlk.train import metrics, network, quantise, splits, trees  # noqa: E402
 from pymlk.train.baselines import baselines  # noqa: E402
 from pymlk.train.model import INPUT, agreement, confidences, run, train  # noqa: E402
+from pymlk.train.output import policy_text  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -750,3 +751,16 @@ def test_a_model_that_tflite_contradicts_is_refused(
     monkeypatch.setattr(model, "run", lambda *args: np.roll(real(*args), 1, axis=1))
     with pytest.raises(TrainError, match="nothing was written"):
         agreement(made, made.inputs(data.x))
+
+
+def test_new_means_stand_before_the_comment_of_what_follows() -> None:
+    text = (
+        '[[feature]]\nname = "a"\n# of a\nkind = "value"\n\n'
+        '# of b\n[[feature]]\nname = "b"\nmean = 1.0\n\n# of train\n[train]\nrows = 0\n'
+    )
+    trained = SimpleNamespace(mean=np.array([2.5, 3.5]), std=np.array([0.5, 1.5]))
+    assert policy_text(text, trained, {"epochs": 3}) == (  # type: ignore[arg-type]
+        '[[feature]]\nname = "a"\n# of a\nkind = "value"\nmean = 2.5\nstd = 0.5\n\n'
+        '# of b\n[[feature]]\nname = "b"\nmean = 3.5\nstd = 1.5\n\n'
+        "# of train\n[train]\nrows = 0\nepochs = 3\n"
+    )
