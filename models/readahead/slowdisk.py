@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 MEMORY_LIMIT = 128 << 20
@@ -25,7 +24,7 @@ FILE_BYTES = 1 << 30
 IMAGE_BYTES = 2560 << 20
 DB_KEYS = 1_500_000
 DB_ENTRY_BYTES = 420
-VERBS = "setup prepare exec db scan".split()
+COMMANDS = "setup prepare exec db scan".split()
 EPILOG = """\
 examples:
   sudo ./slowdisk.py WORK setup                    make the disk, a file, a database
@@ -221,7 +220,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("work", type=Path, help="folder of the disk")
-    parser.add_argument("what", choices=[*VERBS, "teardown"], help="what to do")
+    parser.add_argument("what", choices=[*COMMANDS, "teardown"], help="what to do")
     parser.add_argument("words", nargs=argparse.REMAINDER, help="profile or command")
     args = parser.parse_args()
     disk = SlowDisk(args.work)
@@ -234,12 +233,11 @@ def main() -> int:
             disk.teardown()
         else:
             disk.enter()
-            commands: dict[str, Callable[..., list[str]]] = {
-                "db": disk.db,
-                "scan": disk.scan,
-            }
-            command = commands.get(args.what)
-            words = command(*args.words) if command else args.words
+            words = list(args.words)
+            if args.what == "db":
+                words = disk.db(*words)
+            elif args.what == "scan":
+                words = disk.scan(*words)
             os.execvp(words[0], words)
     except (SlowDiskError, OSError) as e:
         print(f"slowdisk.py: {e}", file=sys.stderr)
