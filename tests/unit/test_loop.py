@@ -160,6 +160,24 @@ def test_devices_come_and_go(apply: Run) -> None:
     assert apply.fake.value("vda") == 32
 
 
+def test_what_features_remember_outlives_a_new_device(fake_sys: FakeSys) -> None:
+    fake_sys.write_policy(POLICY.replace("mean = 100.0", "ema = 0.5\nmean = 100.0"))
+    fake_sys.add("vda")
+    loop = Loop(load(str(fake_sys.policy)), root=str(fake_sys.root))
+    loop.step()
+    fake_sys.load("vda", 800)
+    loop.step()
+    fake_sys.add("vdb")
+    assert loop.rescan()
+    loop.step()
+    fake_sys.load("vda", 400)
+    loop.step()
+    # half way from 800 to 400; and the new device begins with its own first value
+    assert loop.decision(0).features == {"reads_delta": 600.0}
+    assert loop.decision(1).features == {"reads_delta": 0.0}
+    loop.close()
+
+
 def test_no_device_at_all(fake_sys: FakeSys) -> None:
     fake_sys.write_policy(POLICY.replace("/sys/block/*", "/sys/block/sd*"))
     with pytest.raises(PolicyError, match="devices: nothing matches '/sys/block/sd"):
