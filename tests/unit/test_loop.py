@@ -162,7 +162,6 @@ def test_devices_come_and_go(apply: Run) -> None:
 
 def test_what_features_remember_outlives_a_new_device(fake_sys: FakeSys) -> None:
     fake_sys.write_policy(POLICY.replace("mean = 100.0", "ema = 0.5\nmean = 100.0"))
-    fake_sys.add("vda")
     loop = Loop(load(str(fake_sys.policy)), root=str(fake_sys.root))
     loop.step()
     fake_sys.load("vda", 800)
