@@ -161,10 +161,14 @@ def test_a_run_reaches_open_files_and_takes_it_back(
     policy, state = write_policy(tmp_path, disk), str(tmp_path / "state")
     args = ["run", str(policy), "--apply", "--mode", "always", "--state-dir", state]
     run = subprocess.Popen([*PYMLK, *args], stdout=subprocess.DEVNULL)
-    wait_for(lambda: int(disk.knob.read_text()) == 8)
-    wait_for(lambda: disk.read_by(touch) == 8)
-    run.send_signal(ending)
-    run.communicate(timeout=30)
+    try:
+        wait_for(lambda: int(disk.knob.read_text()) == 8)
+        wait_for(lambda: disk.read_by(touch) == 8)
+        run.send_signal(ending)
+        run.communicate(timeout=30)
+    finally:
+        run.kill()
+        run.wait()
     if ending == signal.SIGKILL:
         assert disk.read_by(touch) == 8
         subprocess.run([*PYMLK, "restore", "--state-dir", state], check=True)
