@@ -356,7 +356,7 @@ def test_without_the_extra_it_says_what_to_install(
         ("hidden = [8]", 'family = "conv"', "train.width: 3 found"),
         ("hidden = [8]", 'classes = ["a"]', "expected 3: one for each"),
         ("hidden = [8]", "weight_bits = 16", "train.weight_bits"),
-        ('"sweep"', '"future"\nof = "zz"', "train.of: 'zz' found"),
+        ('"sweep"', '"future"', "train.of: missing"),
         ('"sweep"', '"future"\nof = "a"', "either it or train.rows"),
         (
             '"sweep"',
