@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 def find_devices(
     pattern: str | None, skip: list[str], root: str = "/"
 ) -> list[tuple[str, str]]:
-    """List the devices that match a policy's pattern.
+    """List the devices that match a policy's pattern: folders, not files beside them.
 
     Parameters
     ----------
@@ -40,12 +40,15 @@ def find_devices(
     if pattern is None:
         return [("machine", "")]
     folder, _, names = pattern.rpartition("/")
+    place = os.path.join(root, folder.lstrip("/"))
     try:
-        found = os.listdir(os.path.join(root, folder.lstrip("/")))
+        found = os.listdir(place)
     except OSError:
         return []
     return [
         (name, f"{folder}/{name}")
         for name in sorted(found)
-        if fnmatchcase(name, names) and not any(fnmatchcase(name, s) for s in skip)
+        if fnmatchcase(name, names)
+        and not any(fnmatchcase(name, s) for s in skip)
+        and os.path.isdir(os.path.join(place, name))
     ]

@@ -4,12 +4,14 @@
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.fakesys import POLICY, FakeSys
 from helpers.malloc_count import count_mallocs
 
+from pymlk.devices import find_devices
 from pymlk.errors import JournalError, PolicyError
 from pymlk.journal import Journal
 from pymlk.loop import Loop
@@ -308,3 +310,13 @@ def test_measuring_needs_an_objective(fake_sys: FakeSys) -> None:
             journal=Journal("test", str(fake_sys.state)),
             highest="collaboration",
         )
+
+
+def test_files_beside_devices_are_none(tmp_path: Path) -> None:
+    # as in a folder of control groups
+    for name in ("a", "b"):
+        (tmp_path / "groups" / name).mkdir(parents=True)
+    (tmp_path / "groups/tasks").write_text("")
+    (tmp_path / "groups/c").symlink_to(tmp_path / "groups/a")
+    found = find_devices("/groups/*", ["b"], str(tmp_path))
+    assert found == [("a", "/groups/a"), ("c", "/groups/c")]
