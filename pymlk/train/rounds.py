@@ -144,7 +144,10 @@ def _met(
         [np.flatnonzero(data.cell == c)[0] for c in range(len(data.cells))]
     )
     like = first[cell]
-    weight = 1 / np.bincount(visit)[visit]
+    # each stay at a value the same: a row that shows when to leave is soon over
+    values = len(plan["knob"]["values"])
+    _, stay = np.unique(visit * values + current, return_inverse=True)
+    weight = 1 / np.bincount(stay)[stay]
     n = len(cell)
     return replace(
         data,
