@@ -54,6 +54,7 @@ PARTS = {
         [
             "pymlk.devices",
             "pymlk.evidence",
+            "pymlk.fadvise",
             "pymlk.features",
             "pymlk.guard",
             "pymlk.isolate",
@@ -215,6 +216,7 @@ COMPILE_SMALL = [
     "-DCYTHON_UNPACK_METHODS=0",
     "-DCYTHON_USE_DICT_VERSIONS=0",
     "-DCYTHON_USE_TYPE_SLOTS=0",
+    "-DCYTHON_USE_TYPE_SPECS=1",
     "-DCYTHON_VECTORCALL=0",
 ]
 if sysconfig.get_platform().endswith("aarch64"):

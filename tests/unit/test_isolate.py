@@ -28,7 +28,7 @@ def test_error(kind: Any) -> None:
 
 def test_missing_module() -> None:
     """By its name: the command line says what is not installed."""
-    with pytest.raises(ModuleNotFoundError, match="pymlk.no_such") as caught:
+    with pytest.raises(ModuleNotFoundError, match=r"pymlk\.no_such") as caught:
         call(__import__, "pymlk.no_such")
     assert caught.value.name == "pymlk.no_such"
 
