@@ -2,7 +2,8 @@
 """The kernel's advice on open files of all processes; `pymlk.openfiles` uses it.
 
 Looks at each descriptor in ``/proc/PID/fd``, borrows those of files on the wanted
-devices by ``pidfd_getfd(2)`` (Linux 5.6, root), and gives ``POSIX_FADV_NORMAL`` on them.
+devices by ``pidfd_getfd(2)`` (Linux 5.6, root), and gives ``POSIX_FADV_NORMAL`` on
+them.
 """
 
 from libc.errno cimport ENOSYS, EPERM, errno as c_errno

@@ -430,7 +430,11 @@ def test_a_command_that_was_not_built(
 def test_run_alone_has_the_same_options(capsys: pytest.CaptureFixture[str]) -> None:
     said = []
     for parser in (make_parser(), make_parser("run")):
-        for words in (["run", "--help"], ["run", "--no-such"], ["run", "--seconds", "x"]):
+        for words in (
+            ["run", "--help"],
+            ["run", "--no-such"],
+            ["run", "--seconds", "x"],
+        ):
             with pytest.raises(SystemExit):
                 parser.parse_args(words)
             said.append(capsys.readouterr())
