@@ -3,6 +3,7 @@
 
 import os
 import sysconfig
+from configparser import ConfigParser
 from glob import glob
 from pathlib import Path
 
@@ -31,6 +32,9 @@ SWITCHES = [
     for line in Path("Kconfig").read_text().splitlines()
     if line.startswith(("config MLK_OP_", "config MLK_ARCH_"))
 ]
+CFG = ConfigParser()
+CFG.read("setup.cfg")
+MODELS = [p for p in CFG["options"]["packages"].split() if p.startswith("pymlk.models")]
 # What each symbol brings: packages, modules, and the requirements only it has.
 PARTS = {
     "PYMLK_COMPILER": (
@@ -50,6 +54,7 @@ PARTS = {
         [
             "pymlk.devices",
             "pymlk.evidence",
+            "pymlk.fadvise",
             "pymlk.features",
             "pymlk.guard",
             "pymlk.isolate",
@@ -123,7 +128,7 @@ PARTS = {
     ),
     "PYMLK_CLI_PROXY": ([], ["pymlk.cli.proxy"], []),
     "PYMLK_CLI_COMPLETION": ([], ["pymlk.cli.completion"], []),
-    "PYMLK_MODELS": (["pymlk.models", "pymlk.models.readahead"], [], []),
+    "PYMLK_MODELS": (MODELS, [], []),
 }
 
 EXTRAS = {
@@ -211,6 +216,7 @@ COMPILE_SMALL = [
     "-DCYTHON_UNPACK_METHODS=0",
     "-DCYTHON_USE_DICT_VERSIONS=0",
     "-DCYTHON_USE_TYPE_SLOTS=0",
+    "-DCYTHON_USE_TYPE_SPECS=1",
     "-DCYTHON_VECTORCALL=0",
 ]
 if sysconfig.get_platform().endswith("aarch64"):

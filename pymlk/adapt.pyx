@@ -224,7 +224,7 @@ cdef class Adaptation:
         for device, tutor in self._tutors:
             if tutor.drift_changed:
                 tutor.drift_changed = False
-                found = "; ".join(drift["text"] for drift in tutor.drift.report())
+                found = "; ".join([drift["text"] for drift in tutor.drift.report()])
                 self._said.append(f"{device}: drift: {found or 'over'}")
 
     cdef _save(self):

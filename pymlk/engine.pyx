@@ -799,10 +799,10 @@ cdef _need_same(str role, tuple found, tuple expected):
 
     if [form(t) for t in found] == [form(t) for t in expected]:
         return
-    texts = (
-        ", ".join(f"{t['dtype']} {'x'.join(map(str, t['shape']))}" for t in tensors)
+    texts = [
+        ", ".join([f"{t['dtype']} {'x'.join(map(str, t['shape']))}" for t in tensors])
         for tensors in (found, expected)
-    )
+    ]
     raise ModelError("cannot swap: {} {} found, {} expected".format(role, *texts))
 
 
@@ -997,8 +997,8 @@ cdef class Model:
 
         self._other = Interpreter(data)
         self.inputs, self.outputs = self._other.inputs, self._other.outputs
-        self.input_quants = tuple(Quant(*q) for q in self._other.input_quants)
-        self.output_quants = tuple(Quant(*q) for q in self._other.output_quants)
+        self.input_quants = tuple([Quant(*q) for q in self._other.input_quants])
+        self.output_quants = tuple([Quant(*q) for q in self._other.output_quants])
         self.backend = "tflite"
 
     cdef _bind_engine(self, Program program):

@@ -159,7 +159,7 @@ cdef class Features:
             raise MemoryError("no memory for features")
         self._shape[0] = self.n
         self._strides[0] = sizeof(double)
-        self.names = tuple(feature["name"] for feature in features)
+        self.names = tuple([feature["name"] for feature in features])
         for i, feature in enumerate(features):
             self._set(i, feature, fields)
 

@@ -24,6 +24,8 @@ def _child(function: Callable[..., Any], args: tuple[Any, ...], fd: int) -> None
         answer: Any = (True, function(*args))
     except errors.MlkError as error:
         answer = (False, type(error).__name__, str(error))
+    except ModuleNotFoundError as error:
+        answer = (False, "ModuleNotFoundError", str(error), error.name)
     except BaseException as error:
         answer = (False, "RuntimeError", f"{type(error).__name__}: {error}")
     with os.fdopen(fd, "wb") as pipe:
@@ -50,6 +52,8 @@ def call(function: Callable[..., Any], *args: Any) -> Any:
     ------
     MlkError
         Of the same class as in the child.
+    ModuleNotFoundError
+        If what the function imports is not installed.
     RuntimeError
         If the child died or failed otherwise; the text says how.
 
@@ -81,4 +85,6 @@ def call(function: Callable[..., Any], *args: Any) -> Any:
     answer = marshal.loads(data)
     if answer[0]:
         return answer[1]
+    if answer[1] == "ModuleNotFoundError":
+        raise ModuleNotFoundError(answer[2], name=answer[3])
     raise getattr(errors, answer[1], RuntimeError)(answer[2])

@@ -209,7 +209,7 @@ cdef class Loop(Source):
         None. Allocates, so call it between decisions.
         """
         devices = find_devices(self.plan["devices"], self.plan["skip"], self.root)
-        if tuple(name for name, _ in devices) == self.devices:
+        if tuple([name for name, _ in devices]) == self.devices:
             self.attrs.rescan()
             return False
         self._bind(devices)

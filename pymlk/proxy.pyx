@@ -910,7 +910,7 @@ cdef class Proxy:
         if sorted(found) != list(range(count)):
             raise ProxyError(EINVAL, f"{len(found)} {kind} found, {count} expected",
                              folder)
-        return tuple(found[i] for i in range(count))
+        return tuple([found[i] for i in range(count)])
 
     def _described(self, str name, list words, str kind, str path):
         cdef int last = -2 if kind == "features" else -4
@@ -1146,7 +1146,7 @@ cdef class Proxy:
 
     def _ranges(self):
         return ", ".join(
-            f"{k.name} {k.low} to {k.high} by {k.step}" for k in self.knobs)
+            [f"{k.name} {k.low} to {k.high} by {k.step}" for k in self.knobs])
 
     def load(self, image):
         """Load a program into the kernel in place of the one before.

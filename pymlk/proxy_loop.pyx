@@ -321,7 +321,7 @@ cdef class ProxyLoop(Source):
             name
             for name in discover(self.root)
             if fnmatch.fnmatchcase(name, self.plan["proxy"])
-            and not any(fnmatch.fnmatchcase(name, skip) for skip in self.plan["skip"])
+            and not any([fnmatch.fnmatchcase(name, skip) for skip in self.plan["skip"]])
             and name not in known
         ]
 

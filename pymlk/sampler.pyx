@@ -174,7 +174,7 @@ cdef class Sampler:
             raise ValueError("a sampler is made once")
         if not 0.0 < rate <= 1000.0:
             raise ValueError(f"rate {rate} found, above 0 and at most 1000 expected")
-        if not sizes or not all(1 <= n <= MOST_FIELDS for n in sizes):
+        if not sizes or not all([1 <= n <= MOST_FIELDS for n in sizes]):
             raise ValueError(f"rows of {list(sizes)} values found, 1 to 64 expected")
         self._period_ns = <int64_t>(1e9 / rate)
         self._n = len(sizes)

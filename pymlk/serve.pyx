@@ -95,7 +95,7 @@ cdef class Source:
         self.root = root
         self.mode = mode
         self.interval_ns = plan["interval_ms"] * 1000000
-        self.latencies = tuple(_Latency() for _ in _STAGES)
+        self.latencies = tuple([_Latency() for _ in _STAGES])
         self.snapshot_time = self.latencies[0]
         self.model = _Model(Program(plan["program"]))
 
@@ -200,7 +200,7 @@ cdef class Source:
     @property
     def devices(self):
         """Names of the devices, in the order of their decisions."""
-        return tuple((<Stream>stream).device for stream in self.streams)
+        return tuple([(<Stream>stream).device for stream in self.streams])
 
     def decision(self, Py_ssize_t i):
         """The last decision on one device.

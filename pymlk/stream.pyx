@@ -74,7 +74,7 @@ cdef class Latency:
         cdef Py_ssize_t kept = min(self.count, SAMPLES)
         if not kept:
             return 0
-        ordered = sorted(self._ring[i] for i in range(kept))
+        ordered = sorted([self._ring[i] for i in range(kept)])
         return ordered[min(kept - 1, <Py_ssize_t>(kept * percent / 100.0))]
 
 

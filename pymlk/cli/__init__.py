@@ -697,8 +697,39 @@ def _add_record(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
 
 
-def make_parser() -> argparse.ArgumentParser:
+def _add_completion(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> None:
+    _command(
+        commands,
+        "completion",
+        "print the bash completion script",
+        'eval "$(pymlk completion)"',
+        "pymlk completion > /etc/bash_completion.d/pymlk",
+    )
+
+
+_ADD = (
+    _add_attrs,
+    _add_models,
+    _add_run,
+    _add_new,
+    _add_check,
+    _add_collect,
+    _add_train,
+    _add_record,
+    _add_proxy,
+    _add_completion,
+)
+
+
+def make_parser(command: str | None = None) -> argparse.ArgumentParser:
     """Build the parser of all commands.
+
+    Parameters
+    ----------
+    command : str or None
+        The command that follows, if that is known: ``run`` needs no other's options.
 
     Returns
     -------
@@ -718,23 +749,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pymlk {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_attrs(commands)
-    _add_models(commands)
-    _add_run(commands)
-    _add_new(commands)
-    _add_check(commands)
-    _add_collect(commands)
-    _add_train(commands)
-    _add_record(commands)
-    _add_proxy(commands)
-    p = _command(
-        commands,
-        "completion",
-        "print the bash completion script",
-        'eval "$(pymlk completion)"',
-        "pymlk completion > /etc/bash_completion.d/pymlk",
-    )
-    p.set_defaults(module="completion")
+    # a slow board's daemon should not wait for the others' options
+    for add in (_add_run,) if command == "run" else _ADD:
+        add(commands)
     return parser
 
 
@@ -773,7 +790,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     # a workload's own options are none of ours
     end = words.index("--") if words[:1] == ["collect"] and "--" in words else None
-    options = make_parser().parse_args(words[:end])
+    options = make_parser(*words[:1]).parse_args(words[:end])
     options.command = words[end + 1 :] if end is not None else []
     try:
         command = import_module(f"{__name__}.{options.module}")

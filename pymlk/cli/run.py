@@ -32,9 +32,9 @@ _SEGMENTS = 8
 
 
 def _prepare(names: list[str]) -> list[dict[str, Any]]:
-    from .. import policy
+    from ..policy import load
 
-    return [policy.load(name) for name in names]
+    return [load(name) for name in names]
 
 
 def _load(names: list[str]) -> list[dict[str, Any]]:

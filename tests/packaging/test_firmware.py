@@ -69,7 +69,7 @@ def expected(path: Path) -> str:
 def test_decides_in_a_booted_image(arch: str) -> None:
     """On the disk's attributes, and on a model of mlk.ko; small in every way."""
     sizes = firmware("build", arch)
-    assert sizes["pymlk_bytes"] <= 1_150_000
+    assert sizes["pymlk_bytes"] <= 1_000_000
     assert sizes["mlk_ko_bytes"] > 0
     tree = ROOT / "build" / "firmware" / arch / "tree"
     assert not [p for p in tree.rglob("*") if "numpy" in p.name or "msgspec" in p.name]
@@ -131,7 +131,7 @@ def test_sbom_names_every_file() -> None:
 def test_parts_for_armhf() -> None:
     """Its kernel is not booted; its programs run, its modules are for it."""
     sizes = firmware("build", "arm")
-    assert sizes["pymlk_bytes"] <= 1_150_000
+    assert sizes["pymlk_bytes"] <= 1_000_000
     facts = firmware("parts", "arm")
     assert facts["busybox"] == "works"
     assert facts["decisions"] >= 2

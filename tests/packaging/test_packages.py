@@ -263,11 +263,11 @@ def test_server_config(tree: Path) -> None:
 
 
 def test_board_config(tree: Path, tmp_path: Path) -> None:
-    """1.1 MB where it is installed, and it runs a prepared policy."""
+    """At most 1 MB where it is installed, and it runs a prepared policy."""
     wheel = build("wheel", tree, PYMLK_CONFIG=config(tree, "board"))
     print_sizes(wheel)
     with zipfile.ZipFile(wheel) as archive:
-        assert sum(info.file_size for info in archive.infolist()) <= 1_100_000
+        assert sum(info.file_size for info in archive.infolist()) <= 1_000_000
         archive.extractall(tmp_path / "board")
     gone = ("compile", "policy", "record", "learn", "emulator", "tflite", "models")
     assert not [name for name in names(wheel) for part in gone

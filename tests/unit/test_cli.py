@@ -14,7 +14,7 @@ import pytest
 from helpers.fakesys import POLICY, FakeSys, model
 from helpers.models import network
 
-from pymlk.cli import main
+from pymlk.cli import main, make_parser
 
 PYMLK = [sys.executable, "-P", "-m", "pymlk"]
 
@@ -425,3 +425,18 @@ def test_a_command_that_was_not_built(
     monkeypatch.setitem(sys.modules, "pymlk.cli.replay", None)
     assert main(["replay", "log"]) == 3
     assert "not in this installation: pymlk.cli.replay" in capsys.readouterr().err
+
+
+def test_run_alone_has_the_same_options(capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for parser in (make_parser(), make_parser("run")):
+        for words in (
+            ["run", "--help"],
+            ["run", "--no-such"],
+            ["run", "--seconds", "x"],
+        ):
+            with pytest.raises(SystemExit):
+                parser.parse_args(words)
+            said.append(capsys.readouterr())
+    assert said[:3] == said[3:]
+    assert "--seconds" in said[0].out

@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Open files take a device's present read-ahead size.
+"""The kernel's advice on open files of all processes; `pymlk.openfiles` uses it.
 
-The kernel copies the read-ahead size into a file when it is opened, so a program that
-keeps its files open never notices a change. ``posix_fadvise(POSIX_FADV_NORMAL)``
-copies it again; `refresh` gives that advice on the descriptors of all processes, which
-``pidfd_getfd(2)`` (Linux 5.6) lends to root. It also takes back a hint that a program
-gave itself (``POSIX_FADV_RANDOM``, ``SEQUENTIAL``): none can be seen from outside.
+Looks at each descriptor in ``/proc/PID/fd``, borrows those of files on the wanted
+devices by ``pidfd_getfd(2)`` (Linux 5.6, root), and gives ``POSIX_FADV_NORMAL`` on
+them.
 """
-
-import os
 
 from libc.errno cimport ENOSYS, EPERM, errno as c_errno
 from libc.stdint cimport int64_t
@@ -138,99 +134,38 @@ cdef void _search(Search *s) noexcept nogil:
     closedir(processes)
 
 
-def _devices(str folder):
-    """Numbers of a block device and of its partitions."""
-    found = []
-    for path in (folder, *(e.path for e in os.scandir(folder) if e.is_dir())):
-        try:
-            with open(os.path.join(path, "dev")) as file:
-                major, _, minor = file.read().partition(":")
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        found.append(os.makedev(int(major), int(minor)))
-    return found
-
-
-def device_folder(str knob):
-    """The folder of the block device that a knob belongs to.
+def renew(list devices, double timeout_s):
+    """Give the advice on all open files of some devices, and on the devices themselves.
 
     Parameters
     ----------
-    knob : str
-        Path of the knob, such as ``/sys/block/sda/queue/read_ahead_kb``.
-
-    Returns
-    -------
-    str or None
-        The nearest folder above with a file ``dev``; None if there is none.
-
-    Thread safety
-    -------------
-    Reads the file system only.
-    """
-    folder = os.path.dirname(knob)
-    while folder not in ("/", ""):
-        if os.path.isfile(os.path.join(folder, "dev")):
-            return folder
-        folder = os.path.dirname(folder)
-    return None
-
-
-def refresh(str knob, double timeout_s=0.1):
-    """Let open files on a knob's device take its present read-ahead size.
-
-    Parameters
-    ----------
-    knob : str
-        Path of the knob, such as ``/sys/block/sda/queue/read_ahead_kb``.
+    devices : list of int
+        Device numbers, as ``os.makedev`` makes them; the first 64 count.
     timeout_s : float
-        Stop after so many seconds; about 1 us goes for each descriptor there is.
+        Stop after so many seconds.
 
     Returns
     -------
-    tuple of (int, str or None)
-        How many descriptors took it, and what was in the way of the others.
-
-    Raises
-    ------
-    OSError
-        If the device went away.
+    tuple of (int, int, int, bool)
+        Descriptors that took it; descriptors that could not be borrowed, with the last
+        errno; whether the time was over before the end.
 
     Thread safety
     -------------
     Any thread; runs without the GIL.
 
-    Notes
-    -----
-    Files of file systems that span several devices (btrfs) have no device number of
-    their own and are not found, nor are files that are only mapped and closed.
-
     Examples
     --------
-    >>> refresh("/sys/kernel/no/such/queue/read_ahead_kb")
-    (0, '/sys/kernel/no/such/queue/read_ahead_kb: belongs to no block device')
+    >>> renew([], 0.1)[0]
+    0
     """
     cdef Search s
-    folder = device_folder(knob)
-    if folder is None:
-        return 0, f"{knob}: belongs to no block device"
-    numbers = _devices(folder)[:MOST_DEVICES]
-    s.n = len(numbers)
+    s.n = min(<int>len(devices), <int>MOST_DEVICES)
     for i in range(s.n):
-        s.devices[i] = numbers[i]
+        s.devices[i] = devices[i]
     s.files = s.refused = s.error = 0
     s.late = False
     s.deadline = now_ns() + <int64_t>(timeout_s * 1e9)
     with nogil:
         _search(&s)
-    if s.refused:
-        return s.files, (
-            f"{folder}: {s.refused} open files keep their read-ahead size: "
-            f"{os.strerror(s.error)}"
-        )
-    if s.late:
-        return s.files, (
-            f"{folder}: some open files may keep their read-ahead size: not all were "
-            f"found within {timeout_s:g} s"
-        )
-    return s.files, None
+    return s.files, s.refused, s.error, bool(s.late)
