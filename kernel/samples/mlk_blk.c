@@ -262,8 +262,8 @@ static void blk_complete(void *unused, struct request *rq, blk_status_t status,
 	kind->end_ns = ktime_get_mono_fast_ns();
 	known = slot->rq == rq;
 	if (known) {
-		took_us = div_u64(kind->end_ns - slot->issued_ns,
-				  NSEC_PER_USEC);
+		took_us =
+			div_u64(kind->end_ns - slot->issued_ns, NSEC_PER_USEC);
 		blk_account(rq, slot, bytes, took_us);
 		decision = slot->decision;
 		slot->rq = NULL;

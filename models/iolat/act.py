@@ -6,11 +6,12 @@ A fifth of the blocks has a copy, far away where reading it always takes a few
 milliseconds, or on a second such disk. A rival may take the copy instead, or both. All
 rivals have the same arrivals and the same other load, in turn, over several rounds.
 
-Chosen from the training data, before rivals acted: what has no copy goes to the disk whatever rivals
-say, and so each of them always knows how the disk is doing; a copy that costs 5 ms is
-worth it for what is slow (mostly 10 to 100 ms) and dear for what is not (0.02 ms), so
-that both kinds of mistakes count; and other programs, whose requests are not seen, use
-the disk now and then, so that a request may be slow though few are in flight.
+Chosen from the training data, before rivals acted: what has no copy goes to the disk
+whatever rivals say, and so each of them always knows how the disk is doing; a copy that
+costs 5 ms is worth it for what is slow (mostly 10 to 100 ms) and dear for what is not
+(0.02 ms), so that both kinds of mistakes count; and other programs, whose requests are
+not seen, use the disk now and then, so that a request may be slow though few are in
+flight.
 """
 
 import argparse
@@ -89,7 +90,8 @@ def settings(disks: Disks, args: argparse.Namespace, cell: str) -> dict[str, Any
 def copied(disks: Disks, args: argparse.Namespace, given: dict[str, Any]) -> Records:
     """Run once; only what has a copy counts."""
     records = disks.run(args.seconds, given)
-    return records[records["copied"] == 1]
+    found: Records = records[records["copied"] == 1]
+    return found
 
 
 def tune(disks: Disks, args: argparse.Namespace) -> dict[str, Any]:

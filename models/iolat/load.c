@@ -57,8 +57,8 @@ enum how {
 };
 
 static const char *const hows[HOWS] = {
-	"none", "queue", "last", "either", "still",	 "still-last",
-	"ewma", "c3",	 "model", "hedge", "model-hedge",
+	"none", "queue", "last",  "either", "still",	   "still-last",
+	"ewma", "c3",	 "model", "hedge",  "model-hedge",
 };
 
 static struct settings {
@@ -450,9 +450,8 @@ static void serve(struct worker *w, const struct arrival *a, struct record *r,
 		  uint64_t due)
 {
 	struct device *own = &device[a->device];
-	struct device *other = set.remote_us ?
-				       &remote :
-				       &device[(a->device + 1) % devices];
+	struct device *other =
+		set.remote_us ? &remote : &device[(a->device + 1) % devices];
 	uint64_t far_ns = set.remote_us * 1000, t = now();
 	struct slot *first, *second;
 

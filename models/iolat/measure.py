@@ -68,6 +68,7 @@ RULES = {
     "last time": ["last_1"],
     "nothing ends": ["still"],
     "in flight or last time": ["inflight", "last_1"],
+    "nothing ends or last time": ["still", "last_1"],
 }
 
 
@@ -114,9 +115,7 @@ def measure() -> dict[str, Any]:
     learnt, held = read(HERE / "train.mlkd"), read(HERE / "heldout.mlkd")
     values = np.concatenate([v for _, v, _ in learnt])
     slow = np.concatenate([s for _, _, s in learnt])
-    limits = {
-        name: best_limits(names, values, slow) for name, names in RULES.items()
-    }
+    limits = {name: best_limits(names, values, slow) for name, names in RULES.items()}
     workloads = {run.workload for run, _, _ in learnt}
     profiles = {run.group for run, _, _ in learnt}
     parts: dict[str, list[Rows]] = {"all": held}

@@ -59,7 +59,14 @@ WORKLOADS: dict[str, dict[str, Any]] = {
     "dirty": {"load": 0.3, "sizes": "4096,32768", "writes": 50, **FLUSH},
     "mail": {"load": 0.4, "sizes": "4096,16384", "writes": 70, **BACKUP},
     "copy": {"pause": 3, "workers": 4, "sizes": "65536", "writes": 90, **READER},
-    "rare": {"load": 0.005, "burst": 40, "on_ms": 100, "off_ms": 400, "sizes": "4096", **READER},
+    "rare": {
+        "load": 0.005,
+        "burst": 40,
+        "on_ms": 100,
+        "off_ms": 400,
+        "sizes": "4096",
+        **READER,
+    },
     "kv": {"load": 0.35, "burst": 3, "sizes": "4096,16384", "writes": 10, **BACKUP},
     "log": {"load": 0.3, "burst": 4, "sizes": "4096,8192", "writes": 85, **FLUSH},
 }
