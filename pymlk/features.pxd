@@ -29,9 +29,11 @@ cdef struct Feature:
     double std
     double average
     bint started
-    double peak_s
-    double peak
-    bint peaked
+    # the peak of the values, or of their negatives; falls by 1 in extreme_s
+    bint is_trough
+    double extreme_s
+    double extreme
+    bint met
 
 
 cdef class Features:
@@ -68,4 +70,4 @@ cdef class Features:
     ) noexcept nogil
     cdef const int8_t *newest(self, const int8_t *rows) noexcept nogil
     cdef _set(self, Py_ssize_t i, dict feature, dict fields)
-    cdef list _with_peak(self)
+    cdef list _with_extreme(self)

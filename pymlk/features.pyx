@@ -2,13 +2,14 @@
 """Features: from two snapshots to a model's int8 input row.
 
 Each feature is one value (``value``, ``delta``, ``rate``, ``ratio`` or
-``delta_ratio`` of fields), then optionally ``log2``, ``ema``, ``peak_s`` and ``clip``
-in that order, then standardised with the training's mean and deviation and quantised
+``delta_ratio`` of fields), then optionally ``log2``, ``ema``, ``peak_s`` or
+``trough_s``, and ``clip`` in that order, then standardised with the training's mean and deviation and quantised
 with the scale and zero point of the model's input.
 
 ``peak_s`` gives how far the value is below the highest one so far, in octaves: 0 at
 the peak, -1 at half of it. The peak halves every so many seconds, so that a device
-that became slower is known again after a while.
+that became slower is known again after a while. ``trough_s`` gives how far it is above
+the lowest one so far, which doubles as fast.
 
 A model with a history gets the last so many rows, oldest first; a row that could not be
 computed ends them, and there are none until there are enough again.
@@ -63,13 +64,14 @@ cdef double _raw(
     return _ratio(change, <double>(row[f.over] - before[f.over]) * f.over_scale)
 
 
-cdef double _below_peak(Feature *f, double x, double seconds) noexcept nogil:  # hot
-    if not f.peaked or x > f.peak - seconds / f.peak_s:
-        f.peak = x
-    else:
-        f.peak -= seconds / f.peak_s
-    f.peaked = True
-    return x - f.peak
+cdef double _from_extreme(Feature *f, double x, double seconds) noexcept nogil:  # hot
+    # a trough is the peak of -x
+    cdef double y = -x if f.is_trough else x
+    f.extreme -= seconds / f.extreme_s
+    if not f.met or y > f.extreme:
+        f.extreme = y
+    f.met = True
+    return f.extreme - y if f.is_trough else y - f.extreme
 
 
 cdef double _shape_value(Feature *f, double x, double seconds) noexcept nogil:  # hot
@@ -80,8 +82,8 @@ cdef double _shape_value(Feature *f, double x, double seconds) noexcept nogil:  
         f.average = x if not f.started else f.average + f.alpha * (x - f.average)
         f.started = True
         x = f.average
-    if f.peak_s > 0:
-        x = _below_peak(f, x, seconds)
+    if f.extreme_s > 0:
+        x = _from_extreme(f, x, seconds)
     return f.low if x < f.low else f.high if x > f.high else x
 
 
@@ -92,7 +94,7 @@ cdef class Features:
     ----------
     features : list of dict
         As in a policy: ``name``, ``kind``, ``field``, ``over``, ``log2``, ``ema``,
-        ``peak_s``, ``clip``, ``mean``, ``std``.
+        ``peak_s``, ``trough_s``, ``clip``, ``mean``, ``std``.
     fields : dict of str to tuple of (int, int)
         For each field name its place in the row and its fixed-point scale.
     in_scale : float
@@ -173,7 +175,8 @@ cdef class Features:
         f.over, f.over_scale = place, 1.0 / scale
         f.log2 = bool(feature.get("log2", False))
         f.alpha = feature.get("ema") or 1.0
-        f.peak_s = feature.get("peak_s") or 0.0
+        f.is_trough = bool(feature.get("trough_s"))
+        f.extreme_s = feature.get("trough_s") or feature.get("peak_s") or 0.0
         f.low, f.high = feature.get("clip") or (-1e300, 1e300)
         f.mean = feature.get("mean", 0.0)
         f.std = feature.get("std", 1.0)
@@ -274,7 +277,7 @@ cdef class Features:
 
         Thread safety
         -------------
-        None; averages (``ema``) and peaks (``peak_s``) move on with each call.
+        None; averages (``ema``), peaks and troughs move on with each call.
         """
         cdef int64_t now[64]
         cdef int64_t then[64]
@@ -301,18 +304,18 @@ cdef class Features:
         return state, (<char *>out)[:self.n * self.history]
 
     def reset(self):
-        """Forget averages and peaks.
+        """Forget averages, peaks and troughs.
 
         Thread safety
         -------------
         None.
         """
         for i in range(self.n):
-            self._items[i].started = self._items[i].peaked = False
+            self._items[i].started = self._items[i].met = False
         self._filled = 0
 
-    cdef list _with_peak(self):
-        return [i for i in range(self.n) if self._items[i].peak_s > 0]
+    cdef list _with_extreme(self):
+        return [i for i in range(self.n) if self._items[i].extreme_s > 0]
 
     def get_history(self):
         """The last int8 rows, for a log.
@@ -359,13 +362,13 @@ cdef class Features:
         memcpy(self._past + end - len(content), <char *>content, len(content))
 
     def get_state(self):
-        """Averages (``ema``) and peaks (``peak_s``), for a log.
+        """Averages (``ema``), peaks and troughs, for a log.
 
         Returns
         -------
         list of float or None
-            The average of each feature, then the peak of each that has one; None before
-            the first value.
+            The average of each feature, then the peak or (its sign changed) the trough
+            of each that has one; None before the first value.
 
         Thread safety
         -------------
@@ -376,12 +379,12 @@ cdef class Features:
             for i in range(self.n)
         ]
         return averages + [
-            self._items[i].peak if self._items[i].peaked else None
-            for i in self._with_peak()
+            self._items[i].extreme if self._items[i].met else None
+            for i in self._with_extreme()
         ]
 
     def set_state(self, state):
-        """Go on from these averages and peaks.
+        """Go on from these averages, peaks and troughs.
 
         Parameters
         ----------
@@ -397,19 +400,19 @@ cdef class Features:
         -------------
         None.
         """
-        places = self._with_peak()
+        places = self._with_extreme()
         if len(state) != self.n + len(places):
             raise ValueError(
-                f"{len(state)} averages and peaks found, "
+                f"{len(state)} averages, peaks and troughs found, "
                 f"{self.n + len(places)} expected"
             )
         values = [x if x is None else float(x) for x in state]
         for i in range(self.n):
             self._items[i].started = values[i] is not None
             self._items[i].average = values[i] or 0.0
-        for i, peak in zip(places, values[self.n :]):
-            self._items[i].peaked = peak is not None
-            self._items[i].peak = peak or 0.0
+        for i, extreme in zip(places, values[self.n :]):
+            self._items[i].met = extreme is not None
+            self._items[i].extreme = extreme or 0.0
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         if flags & PyBUF_WRITABLE:

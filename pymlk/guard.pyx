@@ -54,7 +54,8 @@ cdef class Guard:
     min_interval_s : float
         Least seconds between two changes.
     settle : int
-        Equal recommendations in a row before a change.
+        Equal recommendations in a row before a change; a return to the value that the
+        knob had at first is not put off.
     deadline_us : int
         Longest time from snapshot to verdict, in microseconds.
     apply : bool
@@ -185,7 +186,7 @@ cdef class Guard:
             verdict.reason = UNSURE
         elif self._values[choice] == current:
             verdict.reason = SAME
-        elif self._repeated < self._settle:
+        elif self._values[choice] != self._original and self._repeated < self._settle:
             verdict.reason = SETTLING
         elif self._changed_ns and now_ns - self._changed_ns < self._min_interval_ns:
             verdict.reason = RATE_LIMIT

@@ -46,6 +46,7 @@ class Feature(Struct, forbid_unknown_fields=True):
     log2: bool = False
     ema: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
     peak_s: Positive | None = None
+    trough_s: Positive | None = None
     clip: tuple[float, float] | None = None
     mean: float = 0.0
     std: Positive = 1.0
@@ -333,8 +334,11 @@ class _Checker:
                     self.field(f"{key}.over", feature.over)
             elif feature.over is not None:
                 self.refuse(f"{key}.over", f"means nothing for a {feature.kind}")
-            if feature.peak_s is not None and not feature.log2:
-                self.refuse(f"{key}.peak_s", "needs log2 = true: it counts octaves")
+            for name in ("peak_s", "trough_s"):
+                if getattr(feature, name) is not None and not feature.log2:
+                    self.refuse(f"{key}.{name}", "needs log2 = true: it counts octaves")
+            if feature.peak_s is not None and feature.trough_s is not None:
+                self.refuse(f"{key}.trough_s", "peak_s is there, too: one of them")
             if feature.clip is not None and feature.clip[0] >= feature.clip[1]:
                 self.refuse(
                     f"{key}.clip", f"{list(feature.clip)} found, expected low < high"

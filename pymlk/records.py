@@ -121,7 +121,7 @@ class StreamState(Struct):
     row, valid, seq, time_ns, current
         Of its last decision.
     features : list of float or None
-        Their averages, then the peaks of those that have one.
+        Their averages, then the peaks and troughs of those that have one.
     guard : GuardState
         Its guard's memory.
     history : str

@@ -729,6 +729,7 @@ def _guard_steps(found: Replayed, before: dict[str, int]) -> list[Step]:
         if before["changed_ns"]
         else "not changed before"
     )
+    needed = limits.settle if values[choice] != before["original"] else 1
     steps = [
         Step(
             "late",
@@ -748,8 +749,8 @@ def _guard_steps(found: Replayed, before: dict[str, int]) -> list[Step]:
         ),
         Step(
             "settling",
-            repeated >= limits.settle,
-            f"recommended {repeated} times in a row, {limits.settle} expected",
+            repeated >= needed,
+            f"recommended {repeated} times in a row, {needed} expected",
         ),
         Step(
             "rate-limit",

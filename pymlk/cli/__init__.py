@@ -788,8 +788,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(f"not in this installation: {error.name}")
         return BAD_INPUT
     except OSError as error:
-        # AttrError and JournalError too: the system's answer, with errno and path
-        complain(error)
+        # AttrError and JournalError name their path themselves
+        is_plain = type(error).__module__ == "builtins" and error.filename
+        complain(f"{error.filename}: {error.strerror}" if is_plain else error)
         return SYSTEM
     except (MlkError, ValueError) as error:
         complain(error)

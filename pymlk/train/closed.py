@@ -82,13 +82,21 @@ class _Walk:
             _, target = guard.check(choice, sure, values[now], (n + 1) * interval)
             if target != values[now]:
                 now = values.index(target)
-                tape, at = self._tape(now, take), n % tape.apart
-                stepper.begin()
+                tape = self._tape(now, take)
+                at = _go_on(stepper, tape, at)
         return said
 
     def _tape(self, place: int, take: int) -> _Tape:
         found = self.tapes[place]
         return found[take % len(found)]
+
+
+def _go_on(stepper: Stepper, tape: _Tape, at: int) -> int:
+    """Go on in another tape: the row before is its own; where to go on."""
+    at = at if at < len(tape.rows) else at % tape.apart + tape.apart
+    stepper.begin()
+    stepper.step(tape.rows[at - tape.apart], tape.t[at - tape.apart])
+    return at
 
 
 def closed_loop(

@@ -91,6 +91,13 @@ def test_a_mode_without_leave_to_apply_is_refused(fake_sys: FakeSys) -> None:
     assert "--mode always: needs --apply" in done.stderr
 
 
+def test_a_missing_file_is_named_first(tmp_path: Path) -> None:
+    missing = tmp_path / "none.mlkd"
+    done = pymlk("train", "readahead", missing)
+    assert done.returncode == 4
+    assert done.stderr == f"pymlk: {missing}: No such file or directory\n"
+
+
 def test_policies_of_one_name_are_refused(fake_sys: FakeSys, tmp_path: Path) -> None:
     other = FakeSys(tmp_path / "other")
     args = run_args(fake_sys)

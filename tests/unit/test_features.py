@@ -110,19 +110,28 @@ def test_peak_is_a_maximum_that_halves_with_time() -> None:
     assert rates(Features([PEAK], FIELDS), [1023] + [255] * 17)[-2:] == [0, 0]
 
 
-def test_state_carries_averages_and_peaks() -> None:
+TROUGH: dict[str, Any] = PEAK | {"peak_s": None, "trough_s": 8.0}
+
+
+def test_trough_is_a_minimum_that_doubles_with_time() -> None:
+    got = rates(Features([TROUGH], FIELDS), [1023, 255, 255, 1023, 127, 255])
+    assert got == pytest.approx([0, 0, 0, 1.875, 0, 0.875])
+    assert rates(Features([TROUGH], FIELDS), [255] + [1023] * 17)[-2:] == [0, 0]
+
+
+def test_state_carries_averages_peaks_and_troughs() -> None:
     smooth = {"name": "g", "kind": "value", "field": "a", "ema": 0.5}
-    first, second = (Features([smooth, PEAK], FIELDS) for _ in range(2))
-    assert first.get_state() == [None, None, None]
-    rates(first, [4095, 7])
+    first, second = (Features([smooth, PEAK, TROUGH], FIELDS) for _ in range(2))
+    assert first.get_state() == [None] * 5
+    rates(first, [7, 4095])
     state = first.get_state()
-    assert state == pytest.approx([2051.0, None, 12.0 - 1 / 8])
+    assert state == pytest.approx([2051.0, None, None, 12.0, -3.0 - 1 / 8])
     second.set_state(state)
     assert rates(second, [99, 3]) == rates(first, [99, 3])
-    with pytest.raises(ValueError, match="2 averages and peaks found, 3 expected"):
+    with pytest.raises(ValueError, match="2 averages, peaks and troughs found, 5 "):
         second.set_state([1.0, 2.0])
     second.reset()
-    assert second.get_state() == [None, None, None]
+    assert second.get_state() == [None] * 5
 
 
 @pytest.mark.parametrize("kind", ["delta", "rate", "delta_ratio"])

@@ -38,6 +38,12 @@ def test_the_test_policy_loads(fake_sys: FakeSys) -> None:
         ('kind = "delta"', 'kind = "value"\nover = "ra"', r"feature\[0\]\.over: means"),
         ("std = 10.0", "std = 0.0", r"feature\[0\]\.std: .*> 0.*found 0"),
         ("std = 10.0", "clip = [3, 1]", r"feature\[0\]\.clip: \[3.0, 1.0\] found"),
+        ("std = 10.0", "trough_s = 9.0", r"feature\[0\]\.trough_s: needs log2 = true"),
+        (
+            "std = 10.0",
+            "log2 = true\npeak_s = 1.0\ntrough_s = 9.0",
+            r"feature\[0\]\.trough_s: peak_s is there",
+        ),
         ("/stat[0]", "/stat[", r"fields\.reads: "),
         ('"{device}/stat[0]"', '"/sys/*/x"', r"fields\.reads: .*wildcards"),
         ('devices = "/sys/block/*"', "", r"fields\.reads: .*`devices` is not set"),
