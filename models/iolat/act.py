@@ -69,8 +69,9 @@ def features(policy: Path) -> str:
 
 def settings(disks: Disks, args: argparse.Namespace, cell: str) -> dict[str, Any]:
     """Say what all rivals have in common."""
+    workload, profile = cell.split(" on ")
     # reads alone, for a write goes to all copies
-    given = as_recorded(*cell.split(" on "), 0) | {"writes": 0}
+    given = as_recorded(workload, profile, 0) | {"writes": 0}
     if "rate" in given:
         # what is late must not wait for a thread; two disks share twice as much
         given |= {"rate": int(str(given["rate"])) * disks.count, "workers": 512}
