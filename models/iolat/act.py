@@ -6,13 +6,14 @@ A fifth of the blocks has a copy, far away where reading it always takes a few
 milliseconds, or on a second such disk. A rival may take the copy instead, or both. All
 rivals have the same arrivals and the same other load, in turn, over several rounds.
 
-Chosen from the training data, before rivals acted: what has no copy goes to the disk
-whatever rivals say, and so each of them always knows how the disk is doing; a copy that
-costs 5 ms is worth it for what is slow (mostly 10 to 100 ms) and dear for what is not
-(0.02 ms), so that both kinds of mistakes count; other programs, whose requests are not
-seen, use the disk now and then. With `kv`, which has hundreds of requests in flight,
-nearly all that is slow is behind another slow one, and counting is enough. `oltp` and
-`scan` have 8 and 4 at most: there the first one to be held back counts.
+Chosen by what rules would have cost in the training data: what has no copy goes to the
+disk whatever rivals say, and so each of them always knows how the disk is doing; a copy
+that costs 5 ms is worth it for what is slow (mostly 10 to 100 ms) and dear for what is
+not (0.02 ms), so that both kinds of mistakes count; other programs, whose requests are
+not seen, use the disk now and then. `kv` was measured first: with hundreds of requests
+in flight nearly all that is slow is behind another slow one, and counting is enough. So
+`oltp` and `scan` came second, with 8 and 4 at most: there the first to be held back
+counts.
 """
 
 import argparse
