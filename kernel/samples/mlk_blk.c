@@ -6,8 +6,9 @@
  *   slow       Asked for each request when it is issued: will it be slow? An
  *              answer is a prediction and changes nothing, so it is scored in
  *              learning mode, too: 1000 if it was right, else 0. The default
- *              says never. Features as in LinnOS: what is in flight, and the
- *              last four times.
+ *              says never. Features are of requests of the same kind, reads
+ *              or writes: what is in flight, as in LinnOS the last four times,
+ *              and since when nothing has ended.
  *   readahead  Asked every period_ms: how much is to be read ahead? Scored by
  *              what was read until the next time. The default is what the disk
  *              had before: it comes back whenever the model is not followed.
@@ -23,6 +24,7 @@
 #include <linux/err.h>
 #include <linux/hash.h>
 #include <linux/ktime.h>
+#include <linux/log2.h>
 #include <linux/math64.h>
 #include <linux/mlk.h>
 #include <linux/module.h>
@@ -43,6 +45,7 @@ MODULE_PARM_DESC(period_ms, "how often readahead is decided");
 
 #define SLOT_BITS 8
 #define LAST 4
+#define MOST_US 1000000
 
 /* A request that is in flight */
 struct blk_slot {
@@ -50,6 +53,14 @@ struct blk_slot {
 	u64 issued_ns;
 	u64 sector;
 	struct mlk_decision decision;
+};
+
+/* Reads, or writes */
+struct blk_kind {
+	u32 inflight;
+	u32 last_us[LAST]; /* the newest first */
+	u64 end_ns; /* of the last one */
+	u64 busy_ns; /* since when one or more are in flight */
 };
 
 /* What happened since readahead was decided */
@@ -67,8 +78,7 @@ struct blk_window {
  * @readahead: model
  * @lock: guards all below; taken in whatever context requests are seen
  * @slot: requests in flight, by hash: of two in one the later is forgotten
- * @inflight: how many
- * @last_us: the last times, the newest first
+ * @kind: reads and writes
  * @next_sector: where a sequential read would go on
  * @window: since readahead was decided
  * @work: decides
@@ -83,8 +93,7 @@ static struct blk {
 	struct mlk_model *readahead;
 	raw_spinlock_t lock; /* see above */
 	struct blk_slot slot[1 << SLOT_BITS];
-	u32 inflight;
-	u32 last_us[LAST];
+	struct blk_kind kind[2];
 	u64 next_sector;
 	struct blk_window window;
 	struct delayed_work work;
@@ -94,14 +103,15 @@ static struct blk {
 	unsigned long ours;
 } blk;
 
+/* Times are logarithms to base 2 of microseconds, in sixteenths: blk_log2(). */
 static const struct mlk_feature slow_features[] = {
 	{ "inflight", "", MLK_GAUGE, 0, 1024 },
-	{ "bytes", "bytes", MLK_GAUGE, 0, 1 << 20 },
-	{ "is_write", "", MLK_FLAG, 0, 1 },
-	{ "last_1", "us", MLK_GAUGE, 0, 1000000 },
-	{ "last_2", "us", MLK_GAUGE, 0, 1000000 },
-	{ "last_3", "us", MLK_GAUGE, 0, 1000000 },
-	{ "last_4", "us", MLK_GAUGE, 0, 1000000 },
+	{ "since", "", MLK_GAUGE, 0, 320 },
+	{ "still", "", MLK_GAUGE, 0, 320 },
+	{ "last_1", "", MLK_GAUGE, 0, 320 },
+	{ "last_2", "", MLK_GAUGE, 0, 320 },
+	{ "last_3", "", MLK_GAUGE, 0, 320 },
+	{ "last_4", "", MLK_GAUGE, 0, 320 },
 };
 
 static const struct mlk_knob slow_knobs[] = {
@@ -155,26 +165,55 @@ static bool blk_find(const struct request *rq)
 	return false;
 }
 
+static u32 blk_log2(u64 us)
+{
+	u64 n = min_t(u64, us, MOST_US) + 1;
+	u32 whole = ilog2(n);
+
+	return 16 * whole + ((n << 4 >> whole) & 15);
+}
+
+/* The clock may go back a little. */
+static u32 blk_since(u64 now, u64 before)
+{
+	return now > before ? blk_log2(div_u64(now - before, NSEC_PER_USEC)) :
+			      0;
+}
+
+/* Under the lock, when the request is in flight. */
+static void blk_look(const struct blk_kind *kind, u64 now, s64 *row)
+{
+	u32 i;
+
+	row[0] = kind->inflight;
+	row[1] = blk_since(now, kind->end_ns);
+	/* while another one is in flight: how long nothing has ended */
+	row[2] = kind->inflight > 1 ?
+			 blk_since(now, max(kind->end_ns, kind->busy_ns)) :
+			 0;
+	for (i = 0; i < LAST; i++)
+		row[3 + i] = blk_log2(kind->last_us[i]);
+}
+
 static void blk_issue(void *unused, struct request *rq)
 {
+	struct blk_kind *kind = &blk.kind[op_is_write(req_op(rq))];
 	struct blk_slot *slot = blk_slot_of(rq);
 	struct mlk_decision decision;
 	s64 row[ARRAY_SIZE(slow_features)];
 	unsigned long flags;
-	u64 seq;
-	u32 i;
+	u64 seq, now;
 
 	if (!blk_is_ours(rq) && !blk_find(rq))
 		return;
 	raw_spin_lock_irqsave(&blk.lock, flags);
+	now = ktime_get_mono_fast_ns();
+	if (!kind->inflight)
+		kind->busy_ns = now;
 	/* one that is issued again was counted before */
-	blk.inflight += slot->rq != rq;
-	row[0] = blk.inflight;
-	for (i = 0; i < LAST; i++)
-		row[3 + i] = blk.last_us[i];
+	kind->inflight += slot->rq != rq;
+	blk_look(kind, now, row);
 	raw_spin_unlock_irqrestore(&blk.lock, flags);
-	row[1] = blk_rq_bytes(rq);
-	row[2] = op_is_write(req_op(rq));
 	seq = mlk_push(blk.slow, row);
 	mlk_decide(blk.slow, seq, row, &decision);
 
@@ -190,9 +229,11 @@ static void blk_issue(void *unused, struct request *rq)
 static void blk_account(const struct request *rq, const struct blk_slot *slot,
 			u32 bytes, u32 took_us)
 {
-	memmove(blk.last_us + 1, blk.last_us,
-		sizeof(blk.last_us) - sizeof(blk.last_us[0]));
-	blk.last_us[0] = took_us;
+	struct blk_kind *kind = &blk.kind[op_is_write(req_op(rq))];
+
+	memmove(kind->last_us + 1, kind->last_us,
+		sizeof(kind->last_us) - sizeof(kind->last_us[0]));
+	kind->last_us[0] = took_us;
 	if (op_is_write(req_op(rq)))
 		return;
 	blk.window.reads++;
@@ -205,6 +246,7 @@ static void blk_account(const struct request *rq, const struct blk_slot *slot,
 static void blk_complete(void *unused, struct request *rq, blk_status_t status,
 			 unsigned int bytes)
 {
+	struct blk_kind *kind = &blk.kind[op_is_write(req_op(rq))];
 	struct blk_slot *slot = blk_slot_of(rq);
 	struct mlk_decision decision;
 	unsigned long flags;
@@ -215,12 +257,13 @@ static void blk_complete(void *unused, struct request *rq, blk_status_t status,
 	if (!blk_is_ours(rq) || bytes < blk_rq_bytes(rq))
 		return;
 	raw_spin_lock_irqsave(&blk.lock, flags);
-	if (blk.inflight)
-		blk.inflight--;
+	if (kind->inflight)
+		kind->inflight--;
+	kind->end_ns = ktime_get_mono_fast_ns();
 	known = slot->rq == rq;
 	if (known) {
-		took_us = div_u64(ktime_get_mono_fast_ns() - slot->issued_ns,
-				  NSEC_PER_USEC);
+		took_us =
+			div_u64(kind->end_ns - slot->issued_ns, NSEC_PER_USEC);
 		blk_account(rq, slot, bytes, took_us);
 		decision = slot->decision;
 		slot->rq = NULL;

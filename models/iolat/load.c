@@ -3,8 +3,10 @@
  * One program's I/O on one or two devices, each request of it recorded, while
  * something else uses the same devices now and then.
  *
- * usage: load KEY=VALUE...; keys and defaults are in struct settings. Devices are
- * two replicas: a request goes to one of them by lot, unless `how` moves it.
+ * usage: load KEY=VALUE...; keys and defaults are in struct settings. With two devices
+ * a request goes to one of them by lot. A share of all requests has a copy: on the
+ * other device, or, with remote_us, far away where it always takes that long. `how`
+ * says when the copy is taken.
  *
  * Requests are asynchronous and direct. Times are those that a program feels:
  * a throttled request is held back before the block layer's own clock starts.
@@ -30,29 +32,33 @@
 #include "mlk_arch_find.h"
 
 #define LAST 4
-#define FEATURES (3 + LAST)
+#define SEEN (3 + LAST)
+#define MOST_US 1000000
 #define MAX_DEVICES 2
-#define MAX_WORKERS 64
+#define MAX_WORKERS 512
 #define SLOTS 32
 #define MAX_BYTES (1u << 20)
 #define SECOND 1000000000ull
 
+/* When the copy is taken: if the device has, or has for its last request... */
 enum how {
 	NONE,
-	QUEUE,
-	LAST_TIME,
+	QUEUE, /* ... so many more in flight than the copy's */
+	LAST_TIME, /* ... taken over slow_us */
+	EITHER, /* ... one of these */
+	STILL, /* ... something in flight and nothing ended for still_us */
+	STILL_LAST, /* ... this, or the last request taken over slow_us */
+	EWMA, /* ... taken longer on average than the copy's, as snitches do */
+	C3, /* the same, times the cube of those in flight */
 	MODEL,
-	HEDGE,
-	QUEUE_HEDGE,
+	HEDGE, /* both, if it takes over hedge_us */
 	MODEL_HEDGE,
-	BOTH,
-	ORACLE,
 	HOWS
 };
 
 static const char *const hows[HOWS] = {
-	"none",	       "queue",	      "last", "model",	"hedge",
-	"queue-hedge", "model-hedge", "both", "oracle",
+	"none", "queue", "last",  "either", "still",	   "still-last",
+	"ewma", "c3",	 "model", "hedge",  "model-hedge",
 };
 
 static struct settings {
@@ -71,7 +77,11 @@ static struct settings {
 	double on_ms, off_ms; /* mean time of a burst, and between two */
 	double other_bytes, other_depth; /* what else uses a device */
 	double other_on_ms, other_off_ms, other_writes;
-	double slow_us; /* how=last, how=hedge */
+	double copies; /* percent */
+	double remote_us;
+	double limit, slow_us, still_us; /* see enum how */
+	double hedge_us, twice; /* ... and percent of copies that may be */
+	double sure; /* percent: how=model */
 	enum how how;
 } set = {
 	.sizes = "4096",
@@ -84,7 +94,13 @@ static struct settings {
 	.other_bytes = 65536,
 	.other_on_ms = 200,
 	.other_off_ms = 600,
+	.copies = 100,
+	.limit = 1,
 	.slow_us = 1000,
+	.still_us = 1000,
+	.hedge_us = 1000,
+	.twice = 100,
+	.sure = 50,
 };
 
 static const struct {
@@ -105,7 +121,14 @@ static const struct {
 	{ "other_on_ms", &set.other_on_ms },
 	{ "other_off_ms", &set.other_off_ms },
 	{ "other_writes", &set.other_writes },
+	{ "copies", &set.copies },
+	{ "remote_us", &set.remote_us },
+	{ "limit", &set.limit },
 	{ "slow_us", &set.slow_us },
+	{ "still_us", &set.still_us },
+	{ "hedge_us", &set.hedge_us },
+	{ "twice", &set.twice },
+	{ "sure", &set.sure },
 };
 
 static const struct {
@@ -123,22 +146,30 @@ struct record {
 	uint64_t issued_ns; /* since the start */
 	uint32_t took_us;
 	uint32_t waited_us; /* from when it was due to its end */
-	uint32_t inflight; /* itself included */
 	uint32_t bytes;
-	uint32_t last_us[LAST]; /* the newest first */
+	uint32_t seen[SEEN]; /* see look() */
 	uint8_t is_write;
 	uint8_t device;
 	uint8_t busy; /* something else used the device when it was issued */
 	uint8_t moved;
-	uint32_t doubled; /* it was sent to the other device, too */
+	uint8_t doubled; /* the copy was read, too */
+	uint8_t copied; /* there is one */
+	uint16_t unused;
 };
 
-/* What is known of a device when a request is about to be issued. */
+/* What is known of a device's reads, or of its writes. */
+struct kind {
+	uint32_t inflight;
+	uint32_t last_us[LAST]; /* the newest first */
+	uint32_t mean_us; /* of them all, the newer the heavier */
+	uint64_t end_ns; /* of the last one */
+	uint64_t busy_ns; /* since when one or more are in flight */
+};
+
 struct device {
 	pthread_mutex_t lock;
-	int fd;
-	uint32_t inflight;
-	uint32_t last_us[LAST];
+	int fd; /* -1: far away */
+	struct kind kind[2];
 	atomic_int busy;
 };
 
@@ -153,7 +184,6 @@ struct worker {
 	pthread_t thread;
 	aio_context_t context;
 	struct slot slot[SLOTS];
-	void *buffer;
 	uint64_t random;
 	uint8_t *arena;
 };
@@ -164,20 +194,22 @@ struct arrival {
 	uint32_t bytes;
 	uint8_t is_write;
 	uint8_t device;
+	uint8_t copied;
 };
 
-static struct device device[MAX_DEVICES];
+static uint8_t buffer[MAX_BYTES] __attribute__((aligned(4096)));
+static struct device device[MAX_DEVICES], remote = { .fd = -1 };
 static unsigned int devices;
 static uint64_t device_bytes, start_ns, end_ns;
 static struct arrival *arrival;
 static struct record *record;
 static size_t arrivals;
-static atomic_size_t next_arrival;
+static atomic_size_t next_arrival, copied, doubled;
 static const struct mlk_header *program;
 static const struct mlk_simd *simd;
 static struct {
 	double mean, std;
-} feature[FEATURES];
+} feature[SEEN];
 
 static uint64_t now(void)
 {
@@ -227,9 +259,33 @@ static uint32_t since_us(uint64_t before)
 	return (now() - before) / 1000;
 }
 
+/* Logarithm to base 2 in sixteenths, as a kernel can have it; a second at most. */
+static uint32_t sixteenths(uint64_t us)
+{
+	uint64_t n = (us < MOST_US ? us : MOST_US) + 1;
+	unsigned int whole = 63 - __builtin_clzll(n);
+
+	return 16 * whole + ((n << 4 >> whole) & 15);
+}
+
+/* What is known when a request is about to be issued; of those of its kind. */
+static void look(struct device *d, const struct arrival *a, uint64_t t,
+		 uint32_t *seen)
+{
+	const struct kind *k = &d->kind[a->is_write];
+	uint64_t still = k->end_ns > k->busy_ns ? k->end_ns : k->busy_ns;
+
+	seen[0] = k->inflight + 1;
+	seen[1] = sixteenths((t - k->end_ns) / 1000);
+	seen[2] = k->inflight ? sixteenths((t - still) / 1000) : 0;
+	for (unsigned int i = 0; i < LAST; i++)
+		seen[3 + i] = sixteenths(k->last_us[i]);
+}
+
 static void issue(struct worker *w, struct slot *s, struct device *d,
 		  const struct arrival *a, struct record *r)
 {
+	struct kind *k = &d->kind[a->is_write];
 	struct iocb *list = &s->iocb;
 
 	s->iocb = (struct iocb){
@@ -237,20 +293,19 @@ static void issue(struct worker *w, struct slot *s, struct device *d,
 		.aio_lio_opcode = a->is_write ? IOCB_CMD_PWRITE :
 						IOCB_CMD_PREAD,
 		.aio_fildes = d->fd,
-		.aio_buf = (uintptr_t)w->buffer,
+		.aio_buf = (uintptr_t)buffer,
 		.aio_nbytes = a->bytes,
 		.aio_offset = a->offset,
 	};
 	s->device = d;
 	s->active = 1;
 	pthread_mutex_lock(&d->lock);
-	d->inflight++;
-	if (r) {
-		r->inflight = d->inflight;
-		memcpy(r->last_us, d->last_us, sizeof(r->last_us));
-	}
-	pthread_mutex_unlock(&d->lock);
 	s->issued_ns = now();
+	if (r)
+		look(d, a, s->issued_ns, r->seen);
+	if (!k->inflight++)
+		k->busy_ns = s->issued_ns;
+	pthread_mutex_unlock(&d->lock);
 	if (r) {
 		r->issued_ns = s->issued_ns - start_ns;
 		r->device = d - device;
@@ -258,6 +313,19 @@ static void issue(struct worker *w, struct slot *s, struct device *d,
 	}
 	if (syscall(SYS_io_submit, w->context, 1, &list) != 1)
 		err(1, "io_submit");
+}
+
+static void ended(struct device *d, const struct slot *s)
+{
+	int is_write = s->iocb.aio_lio_opcode == IOCB_CMD_PWRITE;
+	struct kind *k = &d->kind[is_write];
+
+	memmove(k->last_us + 1, k->last_us,
+		sizeof(k->last_us) - sizeof(k->last_us[0]));
+	k->end_ns = now();
+	k->last_us[0] = (k->end_ns - s->issued_ns) / 1000;
+	k->mean_us = (7ull * k->mean_us + k->last_us[0]) / 8;
+	k->inflight--;
 }
 
 /* Take note of what has ended, for at most @ns; UINT64_MAX: until something has. */
@@ -275,10 +343,7 @@ static void reap(struct worker *w, uint64_t ns)
 		if (event[i].res != (int64_t)s->iocb.aio_nbytes)
 			errx(1, "a request failed: %lld", event[i].res);
 		pthread_mutex_lock(&d->lock);
-		memmove(d->last_us + 1, d->last_us,
-			sizeof(d->last_us) - sizeof(d->last_us[0]));
-		d->last_us[0] = since_us(s->issued_ns);
-		d->inflight--;
+		ended(d, s);
 		pthread_mutex_unlock(&d->lock);
 		s->active = 0;
 	}
@@ -294,90 +359,138 @@ static struct slot *free_slot(struct worker *w)
 	}
 }
 
-/* How much surer the program is that a request will be slow than that it won't. */
-static int slowness(struct worker *w, struct device *d, const struct arrival *a)
+/* How sure the program is that a request will be slow, in percent. */
+static double slowness(struct worker *w, struct device *d,
+		       const struct arrival *a)
 {
 	const struct mlk_tensor *in = mlk_input_at(program, 0);
 	const struct mlk_tensor *out = mlk_output_at(program, 0);
 	s8 *x = (s8 *)w->arena + in->offset, *y = (s8 *)w->arena + out->offset;
-	double value[FEATURES] = { 0, a->bytes, a->is_write };
+	uint32_t seen[SEEN];
 	union {
 		u32 bits;
 		float value;
 	} scale = { .bits = in->scale };
 
 	pthread_mutex_lock(&d->lock);
-	value[0] = d->inflight + 1;
-	for (unsigned int i = 0; i < LAST; i++)
-		value[3 + i] = d->last_us[i];
+	look(d, a, now(), seen);
 	pthread_mutex_unlock(&d->lock);
-	for (unsigned int i = 0; i < FEATURES; i++) {
-		double v = (value[i] - feature[i].mean) / feature[i].std;
+	for (unsigned int i = 0; i < SEEN; i++) {
+		double v = (seen[i] - feature[i].mean) / feature[i].std;
 
 		v /= scale.value;
 		x[i] = fmin(fmax(round(v) + in->zero_point, -128), 127);
 	}
 	mlk_program_run_simd(program, w->arena, simd);
-	return y[1] - y[0];
+	return (y[1] + 128) * 100 / 256.0;
 }
 
-/* Is the other device the better one? */
+static double cubed(double v)
+{
+	return v * v * v;
+}
+
+/* Is the other replica the better one? */
 static int move(struct worker *w, struct device *own, struct device *other,
 		const struct arrival *a)
 {
-	int slow;
+	const struct kind *here = &own->kind[a->is_write];
+	const struct kind *there = &other->kind[a->is_write];
+	uint64_t since = here->end_ns > here->busy_ns ? here->end_ns :
+							here->busy_ns;
+	int queue = here->inflight >= there->inflight + set.limit;
+	int last = here->last_us[0] > set.slow_us &&
+		   there->last_us[0] <= here->last_us[0];
+	int still = here->inflight && since_us(since) > set.still_us;
+	double slow;
 
 	switch (set.how) {
 	case QUEUE:
-	case QUEUE_HEDGE:
-		return other->inflight < own->inflight;
+		return queue;
 	case LAST_TIME:
-		return own->last_us[0] > set.slow_us &&
-		       other->last_us[0] <= own->last_us[0];
+		return last;
+	case EITHER:
+		return queue || last;
+	case STILL:
+		return still;
+	case STILL_LAST:
+		return still || last;
+	case EWMA:
+		return there->mean_us < here->mean_us;
+	case C3:
+		return there->mean_us * cubed(1 + there->inflight) <
+		       here->mean_us * cubed(1 + here->inflight);
 	case MODEL:
 	case MODEL_HEDGE:
 		slow = slowness(w, own, a);
-		return slow > 0 && slowness(w, other, a) < slow;
-	case ORACLE:
-		return own->busy && !other->busy;
+		return slow > set.sure &&
+		       (other == &remote || slowness(w, other, a) < slow);
 	default:
 		return 0;
 	}
+}
+
+/* Both may be asked: that is not too many yet. */
+static int may_double(const struct arrival *a)
+{
+	return a->copied && (set.how == HEDGE || set.how == MODEL_HEDGE) &&
+	       doubled * 100 <= copied * set.twice;
+}
+
+/* Wait until a request has ended, at most until then. */
+static void await(struct worker *w, const struct slot *s, uint64_t until)
+{
+	uint64_t t;
+
+	while ((!s || s->active) && (t = now()) < until)
+		reap(w, until - t);
 }
 
 static void serve(struct worker *w, const struct arrival *a, struct record *r,
 		  uint64_t due)
 {
 	struct device *own = &device[a->device];
-	struct device *other = &device[(a->device + 1) % devices];
-	struct slot *first = free_slot(w), *second;
-	int hedges = set.how == HEDGE || set.how == QUEUE_HEDGE ||
-		     set.how == MODEL_HEDGE;
+	struct device *other =
+		set.remote_us ? &remote : &device[(a->device + 1) % devices];
+	uint64_t far_ns = set.remote_us * 1000, t = now();
+	struct slot *first, *second;
 
 	r->bytes = a->bytes;
 	r->is_write = a->is_write;
-	if (other != own && move(w, own, other, a)) {
+	r->copied = a->copied;
+	copied += a->copied;
+	if (a->copied && other != own && move(w, own, other, a)) {
 		struct device *swap = own;
 
 		own = other;
 		other = swap;
 		r->moved = 1;
 	}
+	if (own == &remote) {
+		r->issued_ns = t - start_ns;
+		await(w, NULL, t + far_ns);
+		r->took_us = since_us(t);
+		r->waited_us = since_us(due);
+		return;
+	}
+	first = free_slot(w);
 	issue(w, first, own, a, r);
-	second = first;
-	if (hedges && other != own) {
-		uint64_t until = first->issued_ns + set.slow_us * 1000, t;
-
-		while (first->active && (t = now()) < until)
-			reap(w, until - t);
-	}
-	if (first->active && other != own && (hedges || set.how == BOTH)) {
-		second = free_slot(w);
-		issue(w, second, other, a, NULL);
+	if (may_double(a))
+		await(w, first, first->issued_ns + set.hedge_us * 1000);
+	if (first->active && other != own && may_double(a)) {
+		doubled++;
 		r->doubled = 1;
+		if (other == &remote) {
+			await(w, first, now() + far_ns);
+		} else {
+			second = free_slot(w);
+			issue(w, second, other, a, NULL);
+			while (first->active && second->active)
+				reap(w, UINT64_MAX);
+		}
+	} else {
+		await(w, first, UINT64_MAX);
 	}
-	while (first->active && second->active)
-		reap(w, UINT64_MAX);
 	r->took_us = since_us(first->issued_ns);
 	r->waited_us = since_us(due);
 }
@@ -387,9 +500,6 @@ static void prepare(struct worker *w)
 	prctl(PR_SET_TIMERSLACK, 1000);
 	if (syscall(SYS_io_setup, SLOTS, &w->context))
 		err(1, "io_setup");
-	if (posix_memalign(&w->buffer, 4096, MAX_BYTES))
-		errx(1, "no memory");
-	memset(w->buffer, 0x5a, MAX_BYTES);
 }
 
 static void *work(void *argument)
@@ -423,13 +533,14 @@ static void *disturb(void *argument)
 	struct device *d = argument;
 	struct worker w = { .random = seeded(100 + (d - device)) };
 	struct device own = { .fd = d->fd, .lock = PTHREAD_MUTEX_INITIALIZER };
-	uint64_t t = start_ns;
+	/* when it begins and ends must not depend on what the device does */
+	uint64_t t = start_ns, spells = seeded(200 + (d - device));
 
 	prepare(&w);
 	while (now() < end_ns) {
-		t = now() + exponential(&w.random, set.other_off_ms * 1e6);
+		t += exponential(&spells, set.other_off_ms * 1e6);
 		sleep_until(t < end_ns ? t : end_ns);
-		t += exponential(&w.random, set.other_on_ms * 1e6);
+		t += exponential(&spells, set.other_on_ms * 1e6);
 		d->busy = 1;
 		while (now() < t && now() < end_ns) {
 			uint64_t room = device_bytes / MAX_BYTES;
@@ -440,12 +551,13 @@ static void *disturb(void *argument)
 					    set.other_writes,
 			};
 
-			if (own.inflight < set.other_depth)
+			if (own.kind[0].inflight + own.kind[1].inflight <
+			    set.other_depth)
 				issue(&w, free_slot(&w), &own, &a, NULL);
 			else
 				reap(&w, UINT64_MAX);
 		}
-		while (own.inflight)
+		while (own.kind[0].inflight + own.kind[1].inflight)
 			reap(&w, UINT64_MAX);
 		d->busy = 0;
 	}
@@ -485,6 +597,7 @@ static void plan(void)
 		a->offset = rnd(&random) % (device_bytes / a->bytes) * a->bytes;
 		a->is_write = uniform(&random) * 100 < set.writes;
 		a->device = rnd(&random) % devices;
+		a->copied = uniform(&random) * 100 < set.copies;
 		if (!set.rate)
 			continue;
 		while (t >= turn) {
@@ -502,6 +615,7 @@ static void plan(void)
 static void load_program(void)
 {
 	struct mlk_diag diag = { 0 };
+	const struct mlk_tensor *in;
 	FILE *f = fopen(set.program, "rb");
 	void *data = aligned_alloc(64, 1 << 20);
 	size_t n = f && data ? fread(data, 1, 1 << 20, f) : 0;
@@ -514,14 +628,17 @@ static void load_program(void)
 		     mlk_reason_text(diag.reason));
 	program = data;
 	mlk_arch_find(NULL, &simd);
+	in = mlk_input_at(program, 0);
 	f = fopen(set.features ? set.features : "", "r");
 	if (!f)
 		err(1, "features=");
-	for (unsigned int i = 0; i < FEATURES; i++)
+	for (unsigned int i = 0; i < SEEN; i++)
 		if (fscanf(f, "%lf %lf", &feature[i].mean, &feature[i].std) !=
 		    2)
 			errx(1, "features=%s: %d lines of two numbers expected",
-			     set.features, FEATURES);
+			     set.features, SEEN);
+	if (in->bytes != SEEN)
+		errx(1, "program=%s: %d inputs expected", set.program, SEEN);
 	fclose(f);
 }
 
@@ -600,6 +717,9 @@ int main(int argc, char **argv)
 	    set.other_depth > SLOTS)
 		errx(1, "device=, out=, workers=1 to %d expected", MAX_WORKERS);
 	open_devices();
+	for (i = 0; i < 2; i++)
+		remote.kind[i].last_us[0] = remote.kind[i].mean_us =
+			set.remote_us;
 	plan();
 	if (set.how == MODEL || set.how == MODEL_HEDGE)
 		load_program();

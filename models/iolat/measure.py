@@ -8,6 +8,7 @@ Features, program and engine are those that a loop uses.
 import argparse
 import json
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pymlk.dataset import Dataset, Run
 from pymlk.policy import load
 
 HERE = Path(__file__).resolve().parent
+SEEN = list(load(str(HERE), model=False)["fields"])
 B = NDArray[np.bool_]
 Rows = tuple[Run, NDArray[np.int64], B]
 EPILOG = """\
@@ -32,8 +34,7 @@ def read(path: Path) -> list[Rows]:
     """Read each run's features and which requests were slow."""
     found = []
     with Dataset(str(path)) as dataset:
-        names = list(load(str(HERE), model=False)["fields"])
-        columns = [dataset.fields.index(name) for name in names]
+        columns = [dataset.fields.index(name) for name in SEEN]
         slow = dataset.fields.index("slow")
         for run in dataset.runs:
             _, values, _ = dataset.table(run)
@@ -61,22 +62,47 @@ def predict(model: Model, values: NDArray[np.int64]) -> B:
     return slow
 
 
-def best_limit(values: NDArray[np.int64], slow: B) -> int:
-    """Find the limit of one number that parts slow and fast requests best."""
-    limits = np.unique(np.quantile(values, np.linspace(0, 1, 200)).astype(int))
-    right = [np.mean((values > limit) == slow) for limit in limits]
-    return int(limits[int(np.argmax(right))])
+# Rules without a model: a request is slow if one of these is above its limit.
+RULES = {
+    "in flight": ["inflight"],
+    "last time": ["last_1"],
+    "nothing ends": ["still"],
+    "in flight or last time": ["inflight", "last_1"],
+    "nothing ends or last time": ["still", "last_1"],
+}
+
+
+def rule(names: list[str], limits: tuple[int, ...], values: NDArray[np.int64]) -> B:
+    """Ask a rule of each request."""
+    columns = [SEEN.index(name) for name in names]
+    said: B = (values[:, columns] > np.array(limits)).any(axis=1)
+    return said
+
+
+def best_limits(
+    names: list[str], values: NDArray[np.int64], slow: B
+) -> tuple[int, ...]:
+    """Find the limits that part slow and fast requests best."""
+    many = 200 if len(names) == 1 else 30
+    steps = [
+        np.unique(np.quantile(values[:, SEEN.index(name)], np.linspace(0, 1, many)))
+        for name in names
+    ]
+    choices = list(product(*(each.astype(int).tolist() for each in steps)))
+    right = [np.mean(rule(names, limits, values) == slow) for limits in choices]
+    return choices[int(np.argmax(right))]
 
 
 def figures(said: B, slow: B) -> dict[str, float]:
     """Compare; a false submit is a slow request that was said to be fast."""
-    hits = float((said & slow).sum())
+    hits, fast = float((said & slow).sum()), float((~said & ~slow).sum())
     missed, wrong = float((~said & slow).sum()), float((said & ~slow).sum())
     false_submit = missed / max(float(slow.sum()), 1.0)
     false_revoke = wrong / max(float((~slow).sum()), 1.0)
     return {
         "accuracy": float((said == slow).mean()),
         "f1": 2 * hits / max(2 * hits + missed + wrong, 1.0),
+        "f1 of fast": 2 * fast / max(2 * fast + missed + wrong, 1.0),
         "balanced accuracy": 1 - (false_submit + false_revoke) / 2,
         "false submit": false_submit,
         "false revoke": false_revoke,
@@ -89,7 +115,7 @@ def measure() -> dict[str, Any]:
     learnt, held = read(HERE / "train.mlkd"), read(HERE / "heldout.mlkd")
     values = np.concatenate([v for _, v, _ in learnt])
     slow = np.concatenate([s for _, _, s in learnt])
-    flight, last = best_limit(values[:, 0], slow), best_limit(values[:, 3], slow)
+    limits = {name: best_limits(names, values, slow) for name, names in RULES.items()}
     workloads = {run.workload for run, _, _ in learnt}
     profiles = {run.group for run, _, _ in learnt}
     parts: dict[str, list[Rows]] = {"all": held}
@@ -99,7 +125,8 @@ def measure() -> dict[str, Any]:
         parts.setdefault(name, []).append(rows)
     for name in sorted({run.workload for run, _, _ in held}):
         parts[f"workload {name}"] = [rows for rows in held if rows[0].workload == name]
-    result: dict[str, Any] = {"limits": {"in flight": flight, "last time, us": last}}
+    # of times: logarithms to base 2 in sixteenths, as in the policy
+    result: dict[str, Any] = {"limits": {k: list(v) for k, v in limits.items()}}
     for name, part in parts.items():
         v = np.concatenate([values for _, values, _ in part])
         s = np.concatenate([slow for _, _, slow in part])
@@ -107,8 +134,10 @@ def measure() -> dict[str, Any]:
             "rows": len(s),
             "slow": float(s.mean()),
             "model": figures(predict(model, v), s),
-            "in flight": figures(v[:, 0] > flight, s),
-            "last time": figures(v[:, 3] > last, s),
+            **{
+                name: figures(rule(names, limits[name], v), s)
+                for name, names in RULES.items()
+            },
             "never slow": figures(np.zeros(len(s), bool), s),
         }
     return result

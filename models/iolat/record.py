@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from disks import LAST, PROFILES, DiskError, Disks, Records, cleaned_up
+from disks import PROFILES, SEEN, DiskError, Disks, Records, cleaned_up
 
 from pymlk.dataset import Dataset, Writer
 from pymlk.policy import load
@@ -32,7 +32,6 @@ on where it was. Needs root, cgroup v1 (blkio), zram, a C compiler, numpy and py
 """
 
 HELD_OUT = {"kv", "log", "1500iops-50mb", "6000iops-100mb"}
-FIELDS = ["inflight", "bytes", "is_write", *(f"last_{i + 1}" for i in range(LAST))]
 # What else uses the disk: sizes, depth, mean times on and off in milliseconds.
 READER = {"other_bytes": 65536, "other_depth": 16}
 READER |= {"other_on_ms": 300, "other_off_ms": 600}
@@ -60,6 +59,14 @@ WORKLOADS: dict[str, dict[str, Any]] = {
     "dirty": {"load": 0.3, "sizes": "4096,32768", "writes": 50, **FLUSH},
     "mail": {"load": 0.4, "sizes": "4096,16384", "writes": 70, **BACKUP},
     "copy": {"pause": 3, "workers": 4, "sizes": "65536", "writes": 90, **READER},
+    "rare": {
+        "load": 0.005,
+        "burst": 40,
+        "on_ms": 100,
+        "off_ms": 400,
+        "sizes": "4096",
+        **READER,
+    },
     "kv": {"load": 0.35, "burst": 3, "sizes": "4096,16384", "writes": 10, **BACKUP},
     "log": {"load": 0.3, "burst": 4, "sizes": "4096,8192", "writes": 85, **FLUSH},
 }
@@ -113,15 +120,14 @@ def rows(records: Records, most: int) -> tuple[Any, Any, int]:
     kept = records[64:]
     slow_us = slow_from(kept["took_us"])
     kept = kept[thin(len(kept), most)]
-    columns = [kept["inflight"], kept["bytes"], kept["is_write"]]
-    columns += [kept["last_us"][:, i] for i in range(LAST)]
-    columns += [kept["took_us"], kept["took_us"] > slow_us]
-    return kept["issued_ns"].astype("i8"), np.stack(columns, 1).astype("i8"), slow_us
+    columns = [kept["seen"], kept["bytes"], kept["is_write"], kept["took_us"]]
+    values = np.column_stack([*columns, kept["took_us"] > slow_us]).astype("i8")
+    return kept["issued_ns"].astype("i8"), values, slow_us
 
 
 def collect(disks: Disks, args: argparse.Namespace) -> None:
     """Do all runs; each is in its dataset when it has ended."""
-    names = [*FIELDS, "took_us", "slow"]
+    names = [*SEEN, "bytes", "is_write", "took_us", "slow"]
     plan = load(str(HERE), model=False)
     paths = {held: args.work / f"{held}.mlkd" for held in ("train", "heldout")}
     done: set[tuple[str, str, int]] = set()
@@ -135,6 +141,7 @@ def collect(disks: Disks, args: argparse.Namespace) -> None:
         for profile in PROFILES
         for workload in WORKLOADS
         if (workload, profile, seed) not in done
+        and not (workload == "rare" and profile in HELD_OUT)
         and re.search(args.only, f"{workload}/{profile}/{seed}")
     ]
     for n, (workload, profile, seed) in enumerate(cells, 1):
@@ -167,7 +174,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="directory for all")
     parser.add_argument("--seconds", type=float, default=8, help="length of a run")
     parser.add_argument("--seeds", type=int, default=1, help="runs per cell")
-    parser.add_argument("--rows", type=int, default=1000, help="most rows of a run")
+    parser.add_argument("--rows", type=int, default=1500, help="most rows of a run")
     parser.add_argument("--only", default="", help="regular expression on run names")
     parser.add_argument("--teardown", action="store_true", help="only clean up")
     args = parser.parse_args()

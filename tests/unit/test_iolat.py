@@ -40,10 +40,13 @@ def measure() -> ModuleType:
 def test_the_figures_are_those_of_the_shipped_data(measure: ModuleType) -> None:
     found = measure.measure()
     assert found == json.loads((FOLDER / "heldout.json").read_text())
-    model, rule = found["all"]["model"], found["all"]["in flight"]
+    model = found["all"]["model"]
+    # LinnOS publishes 0.87 to 0.97
     assert model["accuracy"] >= 0.87
-    assert model["accuracy"] > rule["accuracy"]
-    assert model["f1"] > rule["f1"]
+    assert model["f1"] >= 0.87
+    for rule in measure.RULES:
+        assert model["accuracy"] > found["all"][rule]["accuracy"]
+        assert model["f1"] > found["all"][rule]["f1"]
 
 
 def test_nothing_held_out_was_learnt(measure: ModuleType) -> None:

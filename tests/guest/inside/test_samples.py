@@ -3,6 +3,7 @@
 
 import errno
 import fcntl
+import math
 import os
 import struct
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers.guest import insmod, kernel_module, rmmod
-from helpers.mlk_abi import Device, Proxy, refused
+from helpers.mlk_abi import SAMPLE, Device, Proxy, refused
 
 RESET, GET, SET = 0xBD00, 0x8004BD01, 0x4004BD02
 
@@ -119,6 +120,16 @@ def test_block_requests_become_samples(disk: str) -> None:
             time.sleep(0.05)
         for proxy in proxies:
             assert proxy.stat("records") > 0, proxy.name
+        (slow,) = (p for p in proxies if "slow" in p.name)
+        with Device(slow) as device:
+            rows = [row for _, _, kind, row in device.read() if kind == SAMPLE]
+        for inflight, _, still, *times in rows:
+            assert inflight >= 1
+            # nothing else is in flight that could stand still
+            assert still == 0 or inflight > 1
+            assert all(0 <= t <= 16 * 20 for t in times)
+        # sixteenths of the logarithm to base 2: between two turns 50 ms passed
+        assert max(since for _, since, *_ in rows[1:]) >= 16 * math.log2(40_000)
         (readahead,) = (p for p in proxies if "readahead" in p.name)
         readahead["options/holdout_permil"] = 0
         with Device(readahead) as device:
