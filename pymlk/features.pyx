@@ -3,8 +3,8 @@
 
 Each feature is one value (``value``, ``delta``, ``rate``, ``ratio`` or
 ``delta_ratio`` of fields), then optionally ``log2``, ``ema``, ``peak_s`` or
-``trough_s``, and ``clip`` in that order, then standardised with the training's mean and deviation and quantised
-with the scale and zero point of the model's input.
+``trough_s``, and ``clip`` in that order, then standardised with the training's mean and
+deviation and quantised with the scale and zero point of the model's input.
 
 ``peak_s`` gives how far the value is below the highest one so far, in octaves: 0 at
 the peak, -1 at half of it. The peak halves every so many seconds, so that a device
