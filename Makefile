@@ -69,6 +69,11 @@ exact: $(STAMPS)/package $(STAMPS)/tests ## all test models against the referenc
 bench: $(STAMPS)/package $(STAMPS)/bench ## all benchmarks (ARGS="--rounds 50 --json FILE")
 	@$(PY) benchmarks $(ARGS)
 
+.PHONY: table
+table: $(STAMPS)/package $(STAMPS)/tests ## KML's experiment: readahead on slow disks (root, 50 minutes, a quiet machine; ARGS="--seeds 1")
+	@scripts/bootstrap.sh need fio fio db_bench rocksdb-tools
+	@$(PY) benchmarks/readahead/table.py --work build/readahead/work $(ARGS)
+
 .PHONY: build
 build: $(STAMPS)/package ## build the extensions and install pymlk into .venv
 
