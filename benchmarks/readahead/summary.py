@@ -208,6 +208,7 @@ def plot(summary: dict[str, Any], out: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("svg")
+    mpl.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "readahead"}
     import matplotlib.pyplot as plt
 
     cells = {(c["profile"], c["workload"], c["who"]): c for c in summary["cells"]}
@@ -229,8 +230,11 @@ def plot(summary: dict[str, Any], out: Path) -> None:
             axis.tick_params(axis="x", rotation=60, labelsize=8)
         figure.suptitle(f"{workload}: speed over a fixed 128 KiB", fontsize=10)
         figure.tight_layout()
-        figure.savefig(out / f"{workload.replace('+', '-')}.svg")
+        path = out / f"{workload.replace('+', '-')}.svg"
+        figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
+        head, rest = path.read_text().split("\n", 1)
+        path.write_text(f"{head}\n<!-- SPDX-License-Identifier: MIT -->\n{rest}")
 
 
 def write_all(path: Path, out: Path) -> None:
