@@ -448,7 +448,7 @@ def programs(source):
     --------
     >>> one = bytes(Model("models/readahead/model.tflite").program)
     >>> [program.macs for program in programs(one + bytes(-len(one) % 16) + one)]
-    [492, 492]
+    [540, 540]
     """
     cdef Program program
     cdef const uint8_t *start

@@ -590,8 +590,8 @@ def test_every_sample_of_a_kernel_model(tmp_path: Path) -> None:
     with Dataset(str(tmp_path / "x")) as dataset:
         t, values, _ = dataset.table(dataset.runs[0])
     assert sent > 10_000 * 0.3
-    # the last lot may come when it is over
-    assert len(values) in (sent, sent - 600)
+    # of the last lot some may come when it is over
+    assert sent - 600 <= len(values) <= sent
     assert values.tolist() == [[1000 + i, 32] for i in range(1, len(values) + 1)]
     assert (np.diff(t) >= 0).all()
 

@@ -250,7 +250,7 @@ def test_wrong_calls(fake_sys: FakeSys) -> None:
     with pytest.raises(RecordError, match="version 0 found"):
         recorder.program(0, Program(plan["program"]))
     other = Program(load("readahead")["program"])
-    with pytest.raises(RecordError, match="6 inputs and 5 outputs"):
+    with pytest.raises(RecordError, match="8 inputs and 5 outputs"):
         recorder.program(2, other)
     recorder.close()
     recorder.close()
