@@ -69,7 +69,9 @@ def expected(path: Path) -> str:
 def spdx(path: Path) -> str | None:
     with open(ROOT / path, encoding="utf-8") as file:
         head = "".join(file.readline() for _ in range(5))
-    found = re.search(r"SPDX-License-Identifier: (.*?)\s*(\*/|-->)?$", head, re.MULTILINE)
+    found = re.search(
+        r"SPDX-License-Identifier: (.*?)\s*(\*/|-->)?$", head, re.MULTILINE
+    )
     return found[1] if found else None
 
 
