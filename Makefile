@@ -70,7 +70,7 @@ bench: $(STAMPS)/package $(STAMPS)/bench ## all benchmarks (ARGS="--rounds 50 --
 	@$(PY) benchmarks $(ARGS)
 
 .PHONY: table
-table: $(STAMPS)/package $(STAMPS)/tests ## KML's experiment: readahead on slow disks (root, 50 minutes, a quiet machine; ARGS="--seeds 1")
+table: $(STAMPS)/package $(STAMPS)/tests ## KML's experiment: readahead on slow disks (root, 45 minutes, a quiet machine; ARGS="--seeds 1")
 	@scripts/bootstrap.sh need fio fio db_bench rocksdb-tools
 	@$(PY) benchmarks/readahead/table.py --work build/readahead/work $(ARGS)
 
