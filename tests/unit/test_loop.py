@@ -129,7 +129,7 @@ def test_a_broken_knob_is_no_input(shadow: Run) -> None:
 
 
 def test_little_activity_is_idle(fake_sys: FakeSys) -> None:
-    idle = 'min_activity = { field = "reads", rate = 1e6 }'
+    idle = 'min_activity = { field = "reads", rate = 1e12 }'
     fake_sys.write_policy(POLICY + idle + "\n")
     run = Run(fake_sys, apply=False)
     d = run.step(HIGH)
