@@ -391,8 +391,8 @@ def boot(arch: str, image: str) -> dict[str, Any]:
     ]
     if decisions:
         facts["decisions"] = len(decisions)
-        # on the disk: a decision on a kernel's sample bears the time of the sample, which
-        # may have waited for the loop
+        # on the disk: one on a kernel's sample has the time of that sample, which may be
+        # older than the loop
         taken = [d["time_ns"] for d in decisions if d["policy"] != "chardev"]
         facts["first_decision_ms"] = min(taken) // 1000000
         for name in {d["policy"] for d in decisions}:
