@@ -561,19 +561,21 @@ cdef class AttrSet:
         Directory that stands for ``/``, for a test tree or another machine's
         copy. Symbolic links are followed as they are.
     reopen : bool, optional
-        Keep the files' directories open and not the files, and open each file for
-        the moment in which it is read. A text file that is kept open takes some
-        4.5 KB of the kernel's memory (a page of text, from the first read on), its
-        directory 0.2 KB; a file's share of a snapshot takes about 1 us longer. For
-        sets that are read ten times a second or less.
+        Keep the files' directories open instead of the files, and open each file
+        for the moment in which it is read. A text file that is kept open takes
+        some 4.5 KB of the kernel's memory (a page, from its first read on), its
+        directory 0.2 KB. A snapshot takes about 1 us a file longer, and the first
+        file after a sleep some 20 us. For sets that are read ten times a second or
+        less.
 
-        A field of a device that has gone stays invalid (``vanished``), whatever
-        appears under its path, until :meth:`rescan`; a file that is replaced in a
-        living directory is read anew. Each snapshot needs one free descriptor, and
-        the right to read the files still when it is taken: a process that gives up
-        rights after this keeps open files, but may be refused here. Both make the
-        field invalid (``unreadable``) for as long as it lasts. A file that its
-        path's real name does not lead back to is kept open after all.
+        If a device's directory goes, its fields stay invalid (``vanished``) until
+        :meth:`rescan`, whatever appears under their paths; in a directory that
+        stays, such as /proc/net/dev_snmp6, a new file of the same name is read.
+        Each snapshot needs a free descriptor, and the right to read the files: a
+        process that gave up rights can go on reading files that it keeps open, but
+        these it must be allowed to open. Without, a field is ``unreadable`` for as
+        long as that lasts. A file that cannot be found again by its name, such as
+        a deleted one, is kept open after all.
 
     Attributes
     ----------
@@ -598,8 +600,9 @@ cdef class AttrSet:
     Source
     ------
     The kernel's Documentation/filesystems/{sysfs,proc}.rst and ABI/. Each file is
-    one ``pread`` a snapshot (with `reopen` between openat(2) and close(2)); a multi-record procfs file gives about a page a
-    read and is read on when something wanted lies behind it.
+    one ``pread`` a snapshot (with `reopen` between ``openat`` and ``close``); a
+    multi-record procfs file gives about a page a read and is read on when something
+    wanted lies behind it.
 
     Examples
     --------

@@ -33,8 +33,8 @@ cdef class _Device(Stream):
 cdef int64_t SECOND = 1000000000
 # Devices come and go seldom; looking for them opens a directory.
 cdef int64_t RESCAN_NS = 5 * SECOND
-# From this interval on, opening a file for each snapshot (1 us) is 0.001 % of it, and
-# the kernel's memory counts more; benchmarks/bench_kmem.py.
+# From this interval on, opening files for each snapshot (20 to 30 us after a sleep) is
+# little of it, and the kernel's memory counts more; benchmarks/bench_kmem.py.
 cdef int64_t REOPEN_NS = SECOND // 10
 
 

@@ -215,7 +215,7 @@ out = array("q", bytes(8 * len(s)))
 
 
 @pytest.mark.parametrize(
-    "reopen, work",
+    ("reopen", "work"),
     [
         (False, "read()"),
         (False, "copy_to(out)"),
