@@ -56,10 +56,10 @@ run: $(STAMPS)/package $(STAMPS)/tflite ## build, then run the policy in shadow 
 		$(VENV)/bin/pymlk run $(POLICY) --seconds $(SECONDS) $(ARGS)
 
 .PHONY: test
-test: $(STAMPS)/package $(STAMPS)/tests ## everything a machine can check: style, then all tests
+test: $(STAMPS)/package $(STAMPS)/tests ## everything a machine can check: style, then all tests (ARGS="-n 0 -k guard")
 	@scripts/style.sh
 	$(call say,test   pytest)
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest --numprocesses=logical $(ARGS)
 
 .PHONY: exact
 exact: $(STAMPS)/package $(STAMPS)/tests ## all test models against the references (ARGS="--rows 1000 --jobs 2 --write")

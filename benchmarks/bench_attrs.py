@@ -112,8 +112,8 @@ def one_value_files(n: int) -> list[str]:
     return [good[int(i * step)] for i in range(n)]
 
 
-def c_loop() -> Callable[[list[int], int], int]:
-    """Build pread_loop.c; return a function (descriptors, size) -> nanoseconds."""
+def limits() -> ctypes.CDLL:
+    """Build pread_loop.c, and load it."""
     cc = os.environ.get("CC") or shutil.which("cc") or "gcc"
     with tempfile.TemporaryDirectory() as room:
         library = Path(room) / "pread_loop.so"
@@ -121,7 +121,12 @@ def c_loop() -> Callable[[list[int], int], int]:
             [cc, "-O2", "-shared", "-fPIC", "-o", library, HERE / "pread_loop.c"],
             check=True,
         )
-        loop = ctypes.CDLL(str(library)).mlk_pread_loop
+        return ctypes.CDLL(str(library))
+
+
+def c_loop() -> Callable[[list[int], int], int]:
+    """Return a function (descriptors, size) -> nanoseconds of a pread each."""
+    loop = limits().mlk_pread_loop
     loop.restype = ctypes.c_int64
 
     def run(descriptors: list[int], size: int) -> Callable[[], int]:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Attribute sets: kept descriptors, one pread a file, numbers parsed by hand.
+ * Sets that are read seldom keep the files' directories instead of the files.
  *
  * Everything that runs while a snapshot is taken is in here, in plain C, so
  * that it can be compiled and fuzzed without Python. attrs.pyx fills the
@@ -20,6 +21,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -40,6 +42,7 @@
 #define MLK_ATTR_FIRST 4096u
 #define MLK_ATTR_MAX (4u << 20)
 #define MLK_ATTR_NOT_FOUND UINT32_MAX
+#define MLK_ATTR_O_FLAGS (O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
 
 /* reason, its errno (0: the one the kernel gave for the file), its words */
 #define MLK_ATTR_REASONS(X) \
@@ -137,8 +140,10 @@ struct mlk_attr_file {
 	uint32_t n_token;
 	uint32_t n_slot;
 	uint32_t n_active;
+	char *name; /* below dir */
 	uint32_t want; /* bytes to ask for */
 	int fd;
+	int dir; /* >= 0: opened there for each look only */
 	int err;
 	uint8_t reason; /* why it could not be opened */
 	uint8_t read_on; /* one pread does not give all that is wanted */
@@ -1021,7 +1026,7 @@ static inline int mlk_attr_quick(struct mlk_attrs *s,
 #endif
 }
 
-static void mlk_attr_file_read(struct mlk_attrs *s, struct mlk_attr_file *f)
+static void mlk_attr_values(struct mlk_attrs *s, struct mlk_attr_file *f)
 {
 	uint32_t i;
 	int reason;
@@ -1052,6 +1057,39 @@ static void mlk_attr_file_read(struct mlk_attrs *s, struct mlk_attr_file *f)
 	}
 	for (i = 0; i < f->n_slot; i++)
 		mlk_attr_set(s, f->slot[i], reason, 0);
+}
+
+/* A file of which only the directory is kept is open from here ... */
+static inline void mlk_attr_take_up(struct mlk_attrs *s,
+				    struct mlk_attr_file *f)
+{
+	if (f->dir < 0)
+		return;
+	do {
+		s->preads++;
+		f->fd = openat(f->dir, f->name,
+			       O_RDONLY | O_NOFOLLOW | MLK_ATTR_O_FLAGS);
+	} while (f->fd < 0 && errno == EINTR);
+	if (f->fd < 0)
+		f->reason = (uint8_t)mlk_attr_fail(f, errno);
+}
+
+/* ... to here. */
+static inline void mlk_attr_put_down(struct mlk_attrs *s,
+				     struct mlk_attr_file *f)
+{
+	if (f->dir < 0 || f->fd < 0)
+		return;
+	s->preads++;
+	close(f->fd);
+	f->fd = -1;
+}
+
+static void mlk_attr_file_read(struct mlk_attrs *s, struct mlk_attr_file *f)
+{
+	mlk_attr_take_up(s, f);
+	mlk_attr_values(s, f);
+	mlk_attr_put_down(s, f);
 }
 
 /* ------------------------------------------------------------- whole sets */
@@ -1117,7 +1155,7 @@ static void mlk_attr_open(struct mlk_attr_file *f, const char *path)
 		goto fail;
 	if (!S_ISREG(st.st_mode))
 		goto odd;
-	f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	f->fd = open(path, O_RDONLY | MLK_ATTR_O_FLAGS);
 	if (f->fd < 0)
 		goto fail;
 	if (fstat(f->fd, &st) || !S_ISREG(st.st_mode)) {
@@ -1144,6 +1182,40 @@ fail:
 		break;
 	default:
 		f->reason = MLK_ATTR_UNREADABLE;
+	}
+}
+
+/*
+ * Keeps the directory of an open file, and its name there, instead of the file.
+ * In the kernel a text file holds a page from its first read until it is closed;
+ * a directory holds nothing. When a device goes, its directory is dead, whatever
+ * comes under the same path later. A file that its name does not lead back to,
+ * such as one of /proc/self/fd, stays open.
+ */
+static void mlk_attr_let_go(struct mlk_attr_file *f, const char *path)
+{
+	char real[PATH_MAX];
+	struct stat kept, found;
+	char *slash;
+
+	if (f->fd < 0 || !realpath(path, real))
+		return;
+	slash = strrchr(real, '/');
+	f->name = strdup(slash + 1);
+	if (!f->name)
+		return;
+	slash[slash == real] = 0;
+	f->dir = open(real, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (f->dir < 0)
+		return;
+	if (!fstat(f->fd, &kept) &&
+	    !fstatat(f->dir, f->name, &found, AT_SYMLINK_NOFOLLOW) &&
+	    found.st_dev == kept.st_dev && found.st_ino == kept.st_ino) {
+		close(f->fd);
+		f->fd = -1;
+	} else {
+		close(f->dir);
+		f->dir = -1;
 	}
 }
 
@@ -1188,6 +1260,9 @@ static void mlk_attrs_close(struct mlk_attrs *s)
 		if (s->file[i].fd >= 0)
 			close(s->file[i].fd);
 		s->file[i].fd = -1;
+		if (s->file[i].dir >= 0)
+			close(s->file[i].dir);
+		s->file[i].dir = -1;
 	}
 	for (i = 0; i < s->n; i++) {
 		if (s->field[i].wfd >= 0)
@@ -1198,9 +1273,13 @@ static void mlk_attrs_close(struct mlk_attrs *s)
 
 static void mlk_attrs_free(struct mlk_attrs *s)
 {
+	uint32_t i;
+
 	if (!s)
 		return;
 	mlk_attrs_close(s);
+	for (i = 0; i < s->n_file; i++)
+		free(s->file[i].name);
 	free(s->field);
 	free(s->file);
 	free(s->row_pool);
@@ -1257,6 +1336,7 @@ static struct mlk_attrs *mlk_attrs_new(uint32_t n, uint32_t n_file)
 	}
 	for (i = 0; i < n_file; i++) {
 		s->file[i].fd = -1;
+		s->file[i].dir = -1;
 		s->file[i].want = MLK_ATTR_FIRST;
 	}
 	return s;
@@ -1393,7 +1473,7 @@ static int mlk_attr_open_write(struct mlk_attr_field *f, const char *path)
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
-	f->wfd = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	f->wfd = open(path, O_WRONLY | MLK_ATTR_O_FLAGS);
 	if (f->wfd < 0)
 		return -errno;
 	f->plain = (uint8_t)mlk_attr_on_disk(f->wfd);
@@ -1440,7 +1520,9 @@ static int mlk_attrs_write(struct mlk_attrs *s, int64_t slot, int64_t value,
 		return -errno;
 	file = &s->file[f->file];
 	before = s->preads;
+	mlk_attr_take_up(s, file);
 	reason = mlk_attr_load(s, file);
+	mlk_attr_put_down(s, file);
 	s->preads = before;
 	if (!reason)
 		reason = mlk_attr_whole(s->buf, s->buf + s->len, f, now);

@@ -27,6 +27,7 @@ cdef class AttrSet:
     cdef bint _made
     cdef tuple _specs
     cdef bytes _root
+    cdef bint _reopen
     cdef tuple _fields
     cdef tuple _names
     cdef dict _index

@@ -33,6 +33,9 @@ cdef class _Device(Stream):
 cdef int64_t SECOND = 1000000000
 # Devices come and go seldom; looking for them opens a directory.
 cdef int64_t RESCAN_NS = 5 * SECOND
+# From this interval on, opening files for each snapshot (20 to 30 us after a sleep) is
+# little of it, and the kernel's memory counts more; benchmarks/bench_kmem.py.
+cdef int64_t REOPEN_NS = SECOND // 10
 
 
 cdef class Loop(Source):
@@ -132,7 +135,9 @@ cdef class Loop(Source):
             for spec in (*plan["fields"].values(), plan["knob"]["path"]):
                 spec = spec.replace("{device}", path)
                 places.setdefault(spec, len(places))
-        attrs = _AttrSet(places, root=self.root)
+        attrs = _AttrSet(
+            places, root=self.root, reopen=self.interval_ns >= REOPEN_NS
+        )
         known = {s.device: s for s in self.streams}
         streams = [
             self._stream(attrs, name, path, places, known.get(name))

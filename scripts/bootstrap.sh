@@ -30,6 +30,9 @@ install() {
 	may_install || return 1
 	say "apt-get install $*"
 	log=$(mktemp)
+	# tests run side by side, and apt-get does not wait for another one
+	exec 9>>"${TMPDIR:-/tmp}/pymlk-apt.$(id -u)"
+	flock 9
 	export DEBIAN_FRONTEND=noninteractive
 	as_root apt-get -qq install -y --no-install-recommends "$@" >"$log" 2>&1 </dev/null ||
 		{
@@ -39,6 +42,7 @@ install() {
 					>>"$log" 2>&1 </dev/null
 		} || { cat "$log" >&2; rm -f "$log"; return 1; }
 	rm -f "$log"
+	flock -u 9
 }
 
 find_python() {

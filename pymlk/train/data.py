@@ -73,7 +73,8 @@ def read(paths: Sequence[str], plan: Plan) -> list[Recording]:
     Returns
     -------
     list of Recording
-        Those that have rows, in the order of the files.
+        Those that the loop can go through, at least two steps long, in the order of
+        the files.
 
     Raises
     ------
@@ -95,11 +96,15 @@ def read(paths: Sequence[str], plan: Plan) -> list[Recording]:
             scales = tuple(dataset.scales[c] for c in columns)
             for run in dataset.runs:
                 t, values, valid = dataset.table(run)
-                if len(t):
-                    rows = values[:, columns], valid[:, columns]
-                    found.append(Recording(run, path, t, *rows, scales))
+                rows = values[:, columns], valid[:, columns]
+                recording = Recording(run, path, t, *rows, scales)
+                if len(t) >= 2 * stride(recording, plan):
+                    found.append(recording)
     if not found:
-        raise TrainError(f"{', '.join(paths)}: no run with rows found: collect some")
+        raise TrainError(
+            f"{', '.join(paths)}: no run with rows for two steps of the loop found: "
+            "collect some"
+        )
     return found
 
 
@@ -360,7 +365,8 @@ def sweep_of(recordings: Iterable[Recording], plan: Plan) -> tuple[Sweep, list[s
             row[values.index(run.knob)].append(run.score)
     whole = sorted(cell for cell, row in table.items() if all(row))
     notices = [
-        f"{workload} on {group or 'any'}: not measured with each of {values}: left out"
+        f"{workload} on {group or 'any'}: not measured with each of {values} for two "
+        "steps of the loop: left out"
         for workload, group in sorted(set(table) - set(whole))
     ]
     if not whole:

@@ -57,8 +57,12 @@ candidate() {
 own_lists() {
 	mkdir -p "$cache/apt-$1/partial"
 	apt+=(-o Dir::State::lists="$cache/apt-$1")
+	# several kinds may need the same lists at a time
+	exec 7>"$cache/.lock-apt-$1"
+	flock 7
 	# a mirror may miss one list of many; what is needed of them is looked for later
 	apt-get "${apt[@]}" update >>"$log" 2>&1 || true
+	flock -u 7
 }
 
 # depends PACKAGE PATTERN: its first dependency of that form, without an architecture

@@ -73,12 +73,14 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the sources, with the objects of the last build but without .config."""
     copy = tmp_path_factory.mktemp("packages") / "tree"
     leave = shutil.ignore_patterns(
-        ".git", ".venv*", ".config*", "dist", "*.egg-info", "__pycache__", ".*_cache",
-        ".hypothesis", "load", "fuzz",
+        ".git", ".venv*", ".config*", "build", "dist", "*.egg-info", "__pycache__",
+        ".*_cache", ".hypothesis",
     )  # fmt: skip
     shutil.copytree(ROOT, copy, ignore=leave, symlinks=True)
-    if (ROOT / "tests/fuzz").exists():
-        shutil.copytree(ROOT / "tests/fuzz", copy / "tests/fuzz")
+    # what other tests do in build/ meanwhile stays there
+    for pattern in ("cython*", "lib.*", "temp.*"):
+        for objects in (ROOT / "build").glob(pattern):
+            shutil.copytree(objects, copy / "build" / objects.name)
     return copy
 
 

@@ -8,6 +8,7 @@ import errno
 import gc
 import os
 import pickle
+import resource
 import socket
 import struct
 import subprocess
@@ -15,7 +16,8 @@ import sys
 import threading
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -322,7 +324,8 @@ def test_an_empty_set(tree: Tree) -> None:
 # --------------------------------------------------------- the invalid ones
 
 
-def test_reasons_errno_and_path(tree: Tree) -> None:
+@pytest.mark.parametrize("reopen", [False, True])
+def test_reasons_errno_and_path(tree: Tree, reopen: bool) -> None:
     tree("/f", "a 1\n")
     tree("/empty", "")
     (tree.root / "dir").mkdir()
@@ -351,7 +354,7 @@ def test_reasons_errno_and_path(tree: Tree) -> None:
         "/loop": ("unreadable", errno.ELOOP),
         "/f[a]": None,
     }
-    with AttrSet(expected, root=tree.root) as attrs:
+    with AttrSet(expected, root=tree.root, reopen=reopen) as attrs:
         assert attrs.read() == len(expected) - 1
         errors = {e.name: (e.reason, e.errno) for e in attrs.errors()}
         assert errors == {k: v for k, v in expected.items() if v}
@@ -782,9 +785,10 @@ def test_threads_share_a_set() -> None:
     assert attrs.seq == 1 + 3 * reads, "no snapshot was lost"
 
 
-def test_close_and_hotplug_under_readers(tree: Tree) -> None:
+@pytest.mark.parametrize("reopen", [False, True])
+def test_close_and_hotplug_under_readers(tree: Tree, reopen: bool) -> None:
     tree("/b/x1/v", "1")
-    attrs = AttrSet(["/b/*/v"], root=tree.root)
+    attrs = AttrSet(["/b/*/v"], root=tree.root, reopen=reopen)
     ended: list[str] = []
 
     def reader() -> None:
@@ -807,6 +811,162 @@ def test_close_and_hotplug_under_readers(tree: Tree) -> None:
         thread.join()
     assert ended == ["closed"] * 3
     assert len(attrs) == 39
+
+
+# ------------------------------------------------------- reopened each time
+
+
+def below(root: Path) -> dict[int, str]:
+    """Our descriptors of what is below a folder."""
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            path = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue  # the directory listing's own
+        if path.startswith(str(root)):
+            found[int(fd)] = path
+    return found
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """A time in which nothing can be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextmanager
+def no_rights() -> Iterator[None]:
+    """A time in which we are not root."""
+    user = os.geteuid()
+    if not user:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_reopened_files_give_the_same_row(tree: Tree) -> None:
+    tree("/a/lines", "".join(f"key{i}: {i}\n" for i in range(2000)))
+    tree("/a/row", "some avg10=1.25 total=9\n")
+    tree("/b/choice", "none [mq-deadline] kyber\n")
+    tree("/top", "7\n")
+    (tree.root / "link").symlink_to("b")
+    (tree.root / "file").symlink_to("top")
+    fields = ["/a/lines[key7]", "/a/lines[key1999]", "/a/row[some.avg10]"]
+    fields += ["/link/choice", "/top", "/file", "/gone"]
+    with (
+        AttrSet(fields, root=tree.root) as held,
+        AttrSet(fields, root=tree.root, reopen=True) as attrs,
+    ):
+        for text in ("7\n", "123456789012\n", "x" * 9000, ""):
+            tree("/top", text)
+            assert attrs.read() == held.read()
+            assert list(attrs.row) == list(held.row)
+            assert bytes(attrs.valid) == bytes(held.valid)
+            reasons = [(e.index, e.reason, e.errno) for e in held.errors()]
+            assert [(e.index, e.reason, e.errno) for e in attrs.errors()] == reasons
+
+
+def test_reopened_sets_hold_directories_only(tree: Tree) -> None:
+    tree("/a/f", "1")
+    tree("/a/b/g", "2")
+    with AttrSet(["/a/f", "/a/b/g", "/no"], root=tree.root, reopen=True) as attrs:
+        for _ in range(3):
+            assert attrs.read() == 1
+            assert attrs.stats.preads == 6
+            held = below(tree.root)
+            assert sorted(held.values()) == [f"{tree.root}/a", f"{tree.root}/a/b"]
+            assert not any(map(os.get_inheritable, held))
+            attrs.rescan()
+        attrs.write("/a/f", 5)
+        assert attrs.read() == 1
+        assert attrs[0] == 5
+        assert len(below(tree.root)) == 3, "and the knob"
+    assert not below(tree.root)
+
+
+def test_a_reopened_file_belongs_to_its_directory(tree: Tree) -> None:
+    tree("/dev/x/v", "1\n")
+    with AttrSet(["/dev/x/v"], root=tree.root, reopen=True) as attrs:
+        tree("/dev/x/new", "2\n").rename(tree.root / "dev/x/v")
+        assert attrs.read() == 0
+        assert attrs[0] == 2, "the directory lives: what has this name in it"
+        (tree.root / "dev/x").rename(tree.root / "dev/y")
+        tree("/dev/x/v", "3\n")
+        assert attrs.read() == 0
+        assert attrs[0] == 2, "the same directory under another name"
+        (tree.root / "dev/y/v").unlink()
+        (tree.root / "dev/y").rmdir()
+        for _ in range(2):
+            assert attrs.read() == 1
+            error = only_error(attrs)
+            assert (error.reason, error.errno) == ("vanished", errno.ENOENT)
+        assert attrs.rescan() is False
+        assert attrs.read() == 0
+        assert attrs[0] == 3
+
+
+def test_a_link_in_the_place_of_a_reopened_file_is_not_followed(tree: Tree) -> None:
+    tree("/v", "1\n")
+    tree("/other", "2\n")
+    with AttrSet(["/v"], root=tree.root, reopen=True) as attrs:
+        (tree.root / "v").unlink()
+        (tree.root / "v").symlink_to("other")
+        assert attrs.read() == 1
+        assert only_error(attrs).errno == errno.ELOOP
+
+
+def test_reopening_without_a_free_descriptor(tree: Tree) -> None:
+    tree("/f", "1\n")
+    with AttrSet(["/f"], root=tree.root, reopen=True) as attrs:
+        attrs.open_for_write(0)
+        with no_descriptors():
+            assert attrs.read() == 1
+            error = only_error(attrs)
+            assert (error.reason, error.errno) == ("unreadable", errno.EMFILE)
+            assert attrs.stats.preads == 1
+            with pytest.raises(AttrError) as caught:
+                attrs.write(0, 5)
+            assert caught.value.errno == errno.EMFILE, "it cannot be read back"
+        assert attrs.read() == 0
+        assert attrs[0] == 5
+
+
+def test_reopening_asks_for_the_right_to_read_again(tree: Tree) -> None:
+    tree("/f", "1\n").chmod(0o600)
+    with (
+        AttrSet(["/f"], root=tree.root) as held,
+        AttrSet(["/f"], root=tree.root, reopen=True) as attrs,
+    ):
+        (tree.root / "f").chmod(0)
+        with no_rights():
+            assert held.read() == 0
+            assert attrs.read() == 1
+            error = only_error(attrs)
+            assert (error.reason, error.errno) == ("unreadable", errno.EACCES)
+        (tree.root / "f").chmod(0o600)
+        assert attrs.read() == 0
+
+
+def test_a_file_without_a_name_stays_open(tree: Tree) -> None:
+    file = tree("/f", "8\n")
+    fd = os.open(file, os.O_RDONLY)
+    file.unlink()
+    with AttrSet([f"/proc/self/fd/{fd}"], reopen=True) as attrs:
+        os.close(fd)
+        assert attrs.read() == 0, attrs.errors()
+        assert attrs[0] == 8
+        assert attrs.stats.preads == 1
+    assert not below(tree.root)
 
 
 # ------------------------------------------------------------------- docs

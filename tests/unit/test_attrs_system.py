@@ -29,12 +29,13 @@ from pymlk.errors import AttrError
 # ------------------------------------------------- against other readers
 
 
-def test_every_key_of_vmstat() -> None:
+@pytest.mark.parametrize("reopen", [False, True])
+def test_every_key_of_vmstat(reopen: bool) -> None:
     """All keys, though the text is near a page, where seq_file breaks off."""
     text = Path("/proc/vmstat").read_text()
     keys = [line.split()[0] for line in text.splitlines()]
     assert len(keys) > 100
-    with AttrSet([f"/proc/vmstat[{key}]" for key in keys]) as attrs:
+    with AttrSet([f"/proc/vmstat[{key}]" for key in keys], reopen=reopen) as attrs:
         assert attrs.read() == 0, attrs.errors()
         after = dict(
             line.split() for line in Path("/proc/vmstat").read_text().splitlines()
@@ -44,7 +45,7 @@ def test_every_key_of_vmstat() -> None:
         assert len(same) > len(keys) // 2
         for key in same:
             assert attrs[f"/proc/vmstat[{key}]"] == int(before[key]), key
-        assert attrs.stats.preads <= 1 + 2 * (len(text) > 3000)
+        assert attrs.stats.preads <= 1 + 2 * (len(text) > 3000) + 2 * reopen
 
 
 def test_every_key_of_vmstat_in_reverse_order() -> None:
@@ -140,10 +141,12 @@ def test_load_average_and_pressure() -> None:
         assert all(abs(a - b) < 300 for a, b in zip(attrs.row, close, strict=False))
 
 
-def test_a_process_that_ends() -> None:
+@pytest.mark.parametrize("reopen", [False, True])
+def test_a_process_that_ends(reopen: bool) -> None:
     child = subprocess.Popen(["sleep", "60"])
+    fields = [f"/proc/{child.pid}/statm[0]", "/proc/uptime[0]"]
     try:
-        with AttrSet([f"/proc/{child.pid}/statm[0]", "/proc/uptime[0]"]) as attrs:
+        with AttrSet(fields, reopen=reopen) as attrs:
             assert attrs.read() == 0, attrs.errors()
             child.kill()
             child.wait()
@@ -166,7 +169,8 @@ def test_files_that_would_block_do_not() -> None:
 # ------------------------------------------------------------ system calls
 
 
-def test_one_pread_a_file_counted_by_strace() -> None:
+@pytest.mark.parametrize("reopen", [False, True])
+def test_one_pread_a_file_counted_by_strace(reopen: bool) -> None:
     strace = shutil.which("strace")
     need(strace, "no strace")
     assert strace
@@ -174,12 +178,13 @@ def test_one_pread_a_file_counted_by_strace() -> None:
         "from pymlk.attrs import AttrSet\n"
         "s = AttrSet(['/proc/stat[cpu.0]', '/proc/stat[cpu0.2]', '/proc/stat[ctxt]',"
         " '/proc/loadavg[0]', '/proc/loadavg[1]', '/proc/meminfo[MemFree]',"
-        " '/proc/sys/kernel/pid_max', '/proc/vmstat[nr_free_pages]'])\n"
+        " '/proc/sys/kernel/pid_max', '/proc/vmstat[nr_free_pages]'],"
+        f" reopen={reopen})\n"
         "s.read()\n"
         "import os; os.getppid()\n"
         "for _ in range(100): s.read()\n"
         "os.getppid()\n"
-        "assert s.errors() == [] and s.stats.preads == 5\n"
+        f"assert s.errors() == [] and s.stats.preads == {5 + 10 * reopen}\n"
     )
     done = subprocess.run(
         [strace, "-qq", "-o", "/dev/stdout", sys.executable, "-c", code],
@@ -191,8 +196,8 @@ def test_one_pread_a_file_counted_by_strace() -> None:
     need("ptrace" not in done.stderr, f"strace cannot trace here: {done.stderr}")
     assert done.returncode == 0, done.stderr
     calls = done.stdout.split("getppid()")[1].splitlines()[1:]
-    assert len(calls) == 500, calls[:20]
-    assert all(call.startswith("pread64(") for call in calls)
+    names = ["openat", "pread64", "close"] if reopen else ["pread64"]
+    assert [call.split("(")[0] for call in calls] == names * 500, calls[:20]
 
 
 # ------------------------------------------------------------ allocations
@@ -202,23 +207,33 @@ from array import array
 from pymlk.attrs import AttrSet
 s = AttrSet(["/proc/stat[cpu.0]", "/proc/stat[cpu0.3]", "/sys/block/*/stat[3]",
              "/sys/class/net/*/mtu", "/proc/meminfo[MemFree]", "/proc/loadavg[0]",
-             "/proc/vmstat[nr_dirty]", "/proc/no/such", "/proc/version", "/sys"])
+             "/proc/vmstat[nr_dirty]", "/proc/no/such", "/proc/version", "/sys"],
+            reopen=REOPEN)
 read, copy_to, read_to = s.read, s.copy_to, s.read_to
 out = array("q", bytes(8 * len(s)))
 """
 
 
-@pytest.mark.parametrize("work", ["read()", "copy_to(out)", "read_to(out)"])
-def test_a_snapshot_allocates_nothing(work: str) -> None:
+@pytest.mark.parametrize(
+    ("reopen", "work"),
+    [
+        (False, "read()"),
+        (False, "copy_to(out)"),
+        (False, "read_to(out)"),
+        (True, "read()"),
+    ],
+)
+def test_a_snapshot_allocates_nothing(reopen: bool, work: str) -> None:
     """Counted in malloc itself, Python's own objects included."""
-    assert count_mallocs(SETUP, work, 10_000, warm=1) <= 1 * (work == "copy_to(out)")
+    setup = SETUP.replace("REOPEN", str(reopen))
+    assert count_mallocs(setup, work, 10_000, warm=1) <= 1 * (work == "copy_to(out)")
 
 
 def test_the_counter_counts() -> None:
     assert count_mallocs("x = 1", "pass", 1000) == 0
     assert count_mallocs("x = 1", "[x] * 1000", 1000) >= 1000
     assert count_mallocs("", "bytearray(1 << 20)", 1000, python_objects=False) >= 1000
-    assert count_mallocs(SETUP, "s.errors()", 1000) > 1000
+    assert count_mallocs(SETUP.replace("REOPEN", "False"), "s.errors()", 1000) > 1000
 
 
 def test_import_brings_no_heavy_modules() -> None:
@@ -295,19 +310,26 @@ def loop() -> Iterator[Loop]:
     os.close(device.control)
 
 
-def test_a_loop_device_vanishes_and_comes_back(loop: Loop) -> None:
+@pytest.mark.parametrize("reopen", [False, True])
+def test_a_loop_device_vanishes_and_comes_back(loop: Loop, reopen: bool) -> None:
     fields = [
         f"{loop.path}/stat[0]",
         "/proc/uptime[0]",
         f"{loop.path}/queue/scheduler",
         f"/sys/block/loop{loop.number}*/size",
     ]
-    with AttrSet(fields) as attrs:
+    with AttrSet(fields, reopen=reopen) as attrs:
         assert attrs.read() == 0, attrs.errors()
         loop.remove()
         assert attrs.read() == 3
         assert {e.reason for e in attrs.errors()} == {"vanished"}
-        assert {e.errno for e in attrs.errors()} == {errno.ENODEV}
+        gone = errno.ENOENT if reopen else errno.ENODEV
+        assert {e.errno for e in attrs.errors()} == {gone}
+        loop.add()
+        assert attrs.read() == 3, "another device under the old one's name"
+        assert {e.errno for e in attrs.errors()} == {gone}
+        loop.remove()
+        assert attrs.read() == 3
         assert {e.path for e in attrs.errors()} == {
             f"{loop.path}/{name}" for name in ("stat", "queue/scheduler", "size")
         }
@@ -322,7 +344,8 @@ def test_a_loop_device_vanishes_and_comes_back(loop: Loop) -> None:
         assert len(attrs) == 4
 
 
-def test_knobs_of_a_real_device(loop: Loop) -> None:
+@pytest.mark.parametrize("reopen", [False, True])
+def test_knobs_of_a_real_device(loop: Loop, reopen: bool) -> None:
     path = f"{loop.path}/queue/"
     knobs: tuple[str, ...] = (
         "read_ahead_kb",
@@ -331,7 +354,7 @@ def test_knobs_of_a_real_device(loop: Loop) -> None:
         "scheduler",
     )
     knobs += ("rotational", "hw_sector_size")
-    with AttrSet([path + knob for knob in knobs]) as attrs:
+    with AttrSet([path + knob for knob in knobs], reopen=reopen) as attrs:
         attrs.read()
         attrs.write(path + "read_ahead_kb", 256)
         assert Path(path + "read_ahead_kb").read_text() == "256\n"
@@ -388,21 +411,29 @@ def add() -> None:
     return any(ip("link", "add", "mlk0", *kind) for kind in kinds)
 
 assert add(), "no kind of virtual network device"
+reopen = sys.argv[1] == "True"
+gone = errno.ENOENT if reopen else errno.ENODEV
 mtu = "/sys/class/net/mlk0/mtu"
 row = "/proc/net/dev[mlk0.0]"
-with AttrSet([mtu, row, "/proc/net/dev[lo.0]", "/sys/class/net/*/ifindex"]) as attrs:
+fields = [mtu, row, "/proc/net/dev[lo.0]", "/sys/class/net/*/ifindex"]
+with AttrSet(fields, reopen=reopen) as attrs:
     assert attrs.read() == 0, attrs.errors()
     attrs.write(mtu, 1400)
     attrs.read()
     assert attrs[mtu] == 1400
     assert "/sys/class/net/mlk0/ifindex" in attrs.names
+    assert ip("link", "set", "mlk0", "name", "mlk1")
+    assert attrs.read() == 1, "the same device"
+    assert attrs.errors()[0].name == row
+    assert ip("link", "set", "mlk1", "name", "mlk0")
+    assert attrs.read() == 0
     assert ip("link", "del", "mlk0")
     attrs.read()
     found = {e.name: (e.reason, e.errno) for e in attrs.errors()}
     assert found == {
-        mtu: ("vanished", errno.ENODEV),
+        mtu: ("vanished", gone),
         row: ("no such key", errno.ENODATA),
-        "/sys/class/net/mlk0/ifindex": ("vanished", errno.ENODEV),
+        "/sys/class/net/mlk0/ifindex": ("vanished", gone),
     }, found
     attrs["/proc/net/dev[lo.0]"]
     view = attrs.row
@@ -425,14 +456,15 @@ with AttrSet([mtu, row, "/proc/net/dev[lo.0]", "/sys/class/net/*/ifindex"]) as a
 """
 
 
-def test_a_network_device_vanishes_in_its_own_namespace() -> None:
+@pytest.mark.parametrize("reopen", [False, True])
+def test_a_network_device_vanishes_in_its_own_namespace(reopen: bool) -> None:
     tools = all(map(shutil.which, ("unshare", "ip", "mount")))
     need(tools, "unshare, ip or mount is missing")
     unshare = ["unshare", "-n", "-m"] + (["-r"] if os.geteuid() else [])
     allowed = subprocess.run([*unshare, "true"], capture_output=True, check=False)
     need(allowed.returncode == 0, "no right to make a network namespace")
     done = subprocess.run(
-        [*unshare, sys.executable, "-c", NET],
+        [*unshare, sys.executable, "-c", NET, str(reopen)],
         capture_output=True,
         text=True,
         check=False,
@@ -440,6 +472,34 @@ def test_a_network_device_vanishes_in_its_own_namespace() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[-2] == "good"
+
+
+BARE = """
+import os, subprocess
+from pymlk.attrs import AttrSet
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/proc"], check=True)
+assert not os.listdir("/proc")
+with AttrSet(["/sys/devices/system/cpu/kernel_max"], reopen=True) as attrs:
+    assert attrs.read() == 0, attrs.errors()
+    assert attrs.stats.preads == 3
+print("good")
+"""
+
+
+def test_reopening_needs_no_procfs() -> None:
+    tools = all(map(shutil.which, ("unshare", "mount")))
+    need(tools, "unshare or mount is missing")
+    unshare = ["unshare", "-m"] + (["-r"] if os.geteuid() else [])
+    allowed = subprocess.run([*unshare, "true"], capture_output=True, check=False)
+    need(allowed.returncode == 0, "no right to make a mount namespace")
+    done = subprocess.run(
+        [*unshare, sys.executable, "-c", BARE],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
+    )
+    assert (done.stdout, done.stderr) == ("good\n", "")
 
 
 def test_a_zram_device_vanishes() -> None:

@@ -212,6 +212,26 @@ def test_latencies_are_measured(shadow: Run) -> None:
         assert 0 < latency.percentile(50) <= latency.percentile(99)
 
 
+@pytest.mark.parametrize(("interval_ms", "held"), [(99, "stat"), (100, "vda")])
+def test_seldom_loops_keep_directories_open_not_files(
+    fake_sys: FakeSys, interval_ms: int, held: str
+) -> None:
+    fake_sys.write_policy(
+        POLICY.replace("interval_ms = 10\n", f"interval_ms = {interval_ms}\n")
+    )
+    plan = load(str(fake_sys.policy))
+    assert plan["interval_ms"] == interval_ms
+    loop = Loop(plan, root=str(fake_sys.root))
+    loop.step()
+    links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+    ours = [os.readlink(link) for link in links if os.path.exists(link)]
+    names = {os.path.basename(p) for p in ours if p.startswith(str(fake_sys.root))}
+    assert held in names
+    assert names <= ({"stat", "read_ahead_kb"} if held == "stat" else {"vda", "queue"})
+    assert loop.decision(0).reason == "warming-up"
+    loop.close()
+
+
 def test_a_step_allocates_nothing(fake_sys: FakeSys) -> None:
     setup = f"""
 from pymlk.loop import Loop

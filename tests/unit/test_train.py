@@ -348,6 +348,18 @@ def test_without_the_extra_it_says_what_to_install(
         assert "pip install 'pymlk[train]'" in capsys.readouterr().err
 
 
+def test_runs_of_less_than_two_steps_are_left_out(policy: Path) -> None:
+    """The loop on recordings takes steps of ten rows in the second file."""
+    plan = load(str(policy), model=False)
+    long = make_sweep(policy / "long.mlkd", plan, per_kind=1, rows=12)
+    short = make_sweep(
+        policy / "short.mlkd", plan, per_kind=1, groups=("green",), rows=19,
+        period_ms=10,
+    )  # fmt: skip
+    assert train(policy, long, str(short), "--epochs", "5", "--force") in (0, 1)
+    assert numbers((policy / "metrics.json").read_text())["runs"] == 24
+
+
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [

@@ -393,9 +393,9 @@ def bad(name: str) -> Callable[[Path, dict[str, Any]], None]:
     [
         ("no run", "no run with rows"),
         ("no row", "no run with rows"),
+        ("short", "no run with rows for two steps of the loop"),
         ("one value", r"no workload was measured with each of \[8, 32, 128\]"),
         ("unread", "no row is left.*could not be read"),
-        ("short", "no row is left.*shorter"),
         ("worthless", "best score 0 found, above 0 expected"),
         ("one class", "every example is of one class, 128"),
     ],
