@@ -83,7 +83,7 @@ clib: ## libmlk.a, mlk.h and an example in build/clib (CC=, CROSS_COMPILE=)
 		lib example size
 
 .PHONY: firmware
-firmware: $(STAMPS)/package $(STAMPS)/kconfig $(STAMPS)/cross ## an image with pymlk, booted by QEMU (ARCH=x86_64|arm64|arm, ARGS="CONFIG= POLICY= MODELS= ROUNDS=3")
+firmware: $(STAMPS)/package $(STAMPS)/kconfig $(STAMPS)/cross ## an image with pymlk, booted by QEMU (ARCH=x86_64|arm64|arm, ARGS="CONFIG= POLICY= MODELS= ROUNDS=3 CLOCK=instructions")
 	$(call say,image  build/firmware/$(ARCH))
 	@$(PY) scripts/firmware.py build $(ARCH) $(ARGS)
 	$(call say,boot   $(ARCH))

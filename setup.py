@@ -63,6 +63,7 @@ PARTS = {
             "pymlk.openfiles",
             "pymlk.plan",
             "pymlk.proxy_loop",
+            "pymlk.quickjson",
             "pymlk.serve",
             "pymlk.service",
             "pymlk.stream",

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import time
 from typing import NamedTuple
 
 from .attrs import AttrSet
-from .devices import find_devices
+from .devices import find_devices, is_wanted
 from .engine import Program
 from .errors import MlkError
 from .features import Features
@@ -397,12 +396,7 @@ class Check:
         from .proxy import Proxy, discover
 
         plan, known = self._plan, discover(self._root)
-        names = [
-            name
-            for name in known
-            if fnmatch.fnmatchcase(name, plan["proxy"])
-            and not any(fnmatch.fnmatchcase(name, skip) for skip in plan["skip"])
-        ]
+        names = [name for name in known if is_wanted(name, plan["proxy"], plan["skip"])]
         if not names:
             self._say(
                 "problem",

@@ -21,7 +21,7 @@ import time
 from . import rows as _rows
 from .attrs import AttrSet, Field
 from .dataset import Dataset, Writer
-from .devices import find_devices
+from .devices import find_devices, is_wanted
 from .errors import DatasetError, PolicyError
 from .jobs import Cell, environment, filled
 from .journal import Journal
@@ -442,8 +442,7 @@ class Collector:
         names = [
             name
             for name in discover(self.root)
-            if fnmatch.fnmatchcase(name, plan["proxy"])
-            and not any(fnmatch.fnmatchcase(name, skip) for skip in plan["skip"])
+            if is_wanted(name, plan["proxy"], plan["skip"])
             and (not self._wanted or self._is_wanted(name))
         ]
         if not names:

@@ -4,7 +4,55 @@
 from __future__ import annotations
 
 import os
-from fnmatch import fnmatchcase
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """As of `fnmatch.fnmatchcase`, whose import makes a slow board wait."""
+    if "?" in pattern or "[" in pattern:
+        from fnmatch import fnmatchcase
+
+        return fnmatchcase(name, pattern)
+    head, *middle = pattern.split("*")
+    if not middle:
+        return name == head
+    tail = middle.pop()
+    if not name.startswith(head):
+        return False
+    at = len(head)
+    for part in middle:
+        at = name.find(part, at) + len(part)
+        if at < len(part):
+            return False
+    return name.endswith(tail) and at + len(tail) <= len(name)
+
+
+def is_wanted(name: str, pattern: str, skip: list[str]) -> bool:
+    """Whether a policy is for a device or a model in the kernel.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    pattern : str
+        What it must match, with ``*``, ``?`` and ``[...]`` as of `fnmatch.fnmatchcase`.
+    skip : list of str
+        Patterns of which it must match none.
+
+    Returns
+    -------
+    bool
+        True if it is.
+
+    Thread safety
+    -------------
+    Pure function.
+
+    Examples
+    --------
+    >>> is_wanted("sda", "*", ["loop*"]), is_wanted("loop0", "*", ["loop*"])
+    (True, False)
+    """
+    return _matches(name, pattern) and not any(_matches(name, s) for s in skip)
 
 
 def find_devices(
@@ -48,7 +96,5 @@ def find_devices(
     return [
         (name, f"{folder}/{name}")
         for name in sorted(found)
-        if fnmatchcase(name, names)
-        and not any(fnmatchcase(name, s) for s in skip)
-        and os.path.isdir(os.path.join(place, name))
+        if is_wanted(name, names, skip) and os.path.isdir(os.path.join(place, name))
     ]

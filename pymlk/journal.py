@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 
 from .errors import JournalError
+from .quickjson import dumps, loads
 
 _WIDTH = 1024
 _SUFFIX = ".journal"
@@ -97,7 +97,7 @@ class _Entry:
         self.wrote = wrote
 
     def line(self) -> bytes:
-        text = json.dumps([self.path, self.original, self.previous, self.wrote])
+        text = dumps([self.path, self.original, self.previous, self.wrote])
         if len(text) >= _WIDTH:
             raise JournalError(
                 errno.ENAMETOOLONG, "path too long for the journal", self.path
@@ -165,14 +165,14 @@ class _File:
         self.path = path
         with open(path, "rb") as file:
             lines = file.read().split(b"\n")
-        head = json.loads(lines[0])
+        head = loads(lines[0])
         self.pid, self.start = int(head["pid"]), str(head["start"])
         self.boot, self.policy = str(head["boot"]), str(head["policy"])
         self.reach = head.get("reach")
         self.entries = []
         for line in lines[1:]:
             try:
-                self.entries.append(_Entry(*json.loads(line)))
+                self.entries.append(_Entry(*loads(line)))
             except (ValueError, TypeError):
                 continue  # a line whose write was cut short names no change yet
 
@@ -239,7 +239,7 @@ class Journal:
                 os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC,
                 0o600,
             )
-            os.write(self._fd, json.dumps(head).ljust(_WIDTH - 1).encode() + b"\n")
+            os.write(self._fd, dumps(head).ljust(_WIDTH - 1).encode() + b"\n")
         except OSError as error:
             raise JournalError(
                 error.errno, f"cannot write the journal: {error.strerror}", self.path

@@ -8,10 +8,10 @@ in a fraction of the time. The form: a line with version and CRC-32, then JSON.
 from __future__ import annotations
 
 import binascii
-import json
 
 from . import __version__
 from .errors import PolicyError
+from .quickjson import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def write_plan(plan: dict[str, Any]) -> bytes:
     >>> write_plan(load("readahead")).partition(b" ")[0]
     b'pymlk-plan'
     """
+    import json
+
     program = binascii.b2a_base64(plan["program"], newline=False).decode()
     kept = {**plan, "program": program}
     content = json.dumps(kept, separators=(",", ":"), sort_keys=True).encode()
@@ -109,7 +111,7 @@ def read_plan(path: str) -> dict[str, Any]:
     if head + b"\n" != _head(content):
         raise PolicyError(f"{path}: checksum does not match: damaged; copy it again")
     try:
-        plan: dict[str, Any] = json.loads(content)
+        plan: dict[str, Any] = loads(content)
         plan["program"] = binascii.a2b_base64(plan["program"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PolicyError(f"{path}: {error} found, expected a plan") from error

@@ -7,7 +7,6 @@ waits for it, and takes over by itself when nothing comes.
 """
 
 import errno
-import fnmatch
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -18,6 +17,7 @@ from .proxy cimport OUTCOME, SAMPLE, Proxy, Slot
 from .serve cimport Source
 from .stream cimport Snapshot, Stream, now_ns
 
+from .devices import is_wanted
 from .errors import PolicyError, ProxyError
 from .features import Features
 from .guard import Guard as _Guard
@@ -320,8 +320,7 @@ cdef class ProxyLoop(Source):
         return [
             name
             for name in discover(self.root)
-            if fnmatch.fnmatchcase(name, self.plan["proxy"])
-            and not any([fnmatch.fnmatchcase(name, skip) for skip in self.plan["skip"]])
+            if is_wanted(name, self.plan["proxy"], self.plan["skip"])
             and name not in known
         ]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import shtab
 
-from pymlk.cli import make_parser
+from pymlk.cli.parser import make_parser
 
 LICENCE = "# SPDX-License-Identifier: MIT\n"
 # What an argument's name in the help says about what it may be completed with.

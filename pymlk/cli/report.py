@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 
+from ..quickjson import dumps
 from ..service import INFO, NOTICE, Log
 from ..stream import STAGES
 
@@ -92,7 +92,7 @@ class Report:
             changes[change] = changes.get(change, 0) + 1
         if self._json:
             line = {"policy": self._plan["name"], "decision": d.to_dict()}
-            print(json.dumps(line), flush=True)
+            print(dumps(line), flush=True)
         elif self._quiet:
             self._log_change(d)
         else:
@@ -127,7 +127,7 @@ class Report:
         """Something that is no decision."""
         if self._json:
             notice = {"policy": self._plan["name"], "notice": text}
-            print(json.dumps(notice), flush=True)
+            print(dumps(notice), flush=True)
         else:
             self._log.write(NOTICE, text)
 
@@ -159,7 +159,7 @@ class Report:
             summary["recorded"] = source.recorder.recorded
             summary["not_recorded"] = source.recorder.missed
         if self._json:
-            print(json.dumps({"summary": summary}))
+            print(dumps({"summary": summary}))
         else:
             self._print_summary(summary)
 

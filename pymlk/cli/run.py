@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 
-from .. import isolate
 from ..errors import PolicyError
 from ..journal import Journal, restore_all
 from ..plan import SUFFIX, read_plan
@@ -20,9 +18,13 @@ from .report import Report
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    import signal
     from typing import Any
 
     from ..serve import Source
+else:
+    # the module behind `signal`: that one adds enum, and a slow board waits for it
+    import _signal as signal
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Sleeps are cut into pieces of this, in seconds, where nobody wants shorter ones.
@@ -37,9 +39,15 @@ def _prepare(names: list[str]) -> list[dict[str, Any]]:
     return [load(name) for name in names]
 
 
+def _isolated(names: list[str]) -> Any:
+    from .. import isolate
+
+    return isolate.call(_prepare, names)
+
+
 def _load(names: list[str]) -> list[dict[str, Any]]:
     policies = [name for name in names if not name.endswith(SUFFIX)]
-    prepared = iter(isolate.call(_prepare, policies) if policies else ())
+    prepared = iter(_isolated(policies) if policies else ())
     plans = [
         read_plan(name) if name.endswith(SUFFIX) else next(prepared) for name in names
     ]

@@ -14,7 +14,8 @@ import pytest
 from helpers.fakesys import POLICY, FakeSys, model
 from helpers.models import network
 
-from pymlk.cli import main, make_parser
+from pymlk.cli import main
+from pymlk.cli.parser import make_parser
 
 PYMLK = [sys.executable, "-P", "-m", "pymlk"]
 
