@@ -165,16 +165,16 @@ mlk_each_place(const struct mlk_depthwise *d, u32 first, u32 lanes, u32 pixels,
 	}
 }
 
-/* What this compiler can make and the build wants; AMX and i8mm need the others. */
-#if defined(__x86_64__)
-#if MLK_CONFIG_ARCH_AVX512VNNI
-#define MLK_ARCH_AVX512VNNI
-extern const struct mlk_simd mlk_simd_avx512vnni;
-#if MLK_CONFIG_ARCH_AMX
-#define MLK_ARCH_AMX
-extern const struct mlk_simd mlk_simd_amx;
-#endif
-#endif
+/*
+ * What this compiler can make and the build wants. The larger sets take some loops
+ * from the smaller ones, so they are there only with those, as in Kconfig.
+ */
+#if defined(__x86_64__) && MLK_CONFIG_ARCH_SSE2
+#define MLK_ARCH_SSE2
+extern const struct mlk_simd mlk_simd_sse2;
+
+/* also for the instruction sets above */
+void mlk_dots_s16_sse2(const struct mlk_dots_s16 *d);
 #if MLK_CONFIG_ARCH_AVX2
 #define MLK_ARCH_AVX2
 extern const struct mlk_simd mlk_simd_avx2;
@@ -183,12 +183,13 @@ extern const struct mlk_simd mlk_simd_avx2;
 extern const struct mlk_simd mlk_simd_avxvnni;
 #endif
 #endif
-#if MLK_CONFIG_ARCH_SSE2
-#define MLK_ARCH_SSE2
-extern const struct mlk_simd mlk_simd_sse2;
-
-/* also for the instruction sets above */
-void mlk_dots_s16_sse2(const struct mlk_dots_s16 *d);
+#if MLK_CONFIG_ARCH_AVX512VNNI
+#define MLK_ARCH_AVX512VNNI
+extern const struct mlk_simd mlk_simd_avx512vnni;
+#if MLK_CONFIG_ARCH_AMX
+#define MLK_ARCH_AMX
+extern const struct mlk_simd mlk_simd_amx;
+#endif
 #endif
 #endif
 
@@ -207,7 +208,8 @@ extern const struct mlk_simd mlk_simd_neon;
 #endif
 
 /* older compilers lack these, or know them only for a whole file */
-#if MLK_CONFIG_ARCH_DOTPROD && defined(__aarch64__) && defined(__linux__) && \
+#if defined(MLK_ARCH_NEON) && MLK_CONFIG_ARCH_DOTPROD && \
+	defined(__aarch64__) && defined(__linux__) && \
 	((defined(__clang__) && __clang_major__ >= 16) || \
 	 (!defined(__clang__) && __GNUC__ >= 10))
 #define MLK_ARCH_DOTPROD
