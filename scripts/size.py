@@ -119,8 +119,10 @@ def modules(gone: set[str]) -> list[str]:
         for name in gone
         if name.endswith((".py", ".so")) and not name.endswith("__main__.py")
     }
-    # brings the other back end, which is not ours
-    return sorted(found - {"pymlk.tflite"})
+    # these bring the other back end, and libraries that never reach the device
+    return sorted(
+        name for name in found - {"pymlk.tflite"} if not name.startswith("pymlk.train")
+    )
 
 
 def measure(symbol: str) -> dict[str, float]:
