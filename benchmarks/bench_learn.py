@@ -48,9 +48,9 @@ from pymlk import Model
 from pymlk.head import read_head
 from pymlk.learn import Learner
 learner = Learner(read_head(bytes(Model("models/readahead/model.tflite").program)))
-learn, row, state = learner.learn, bytes(8), iter(range(10**9))
+learn, row, state = learner.learn, bytes(learner.features), iter(range(10**9))
 for key in range(256):
-    learner.note(key, row, key % 5, 0.5)
+    learner.note(key, row, key % learner.actions, 0.5)
 """
 CHILD = """
 import os

@@ -28,6 +28,7 @@ def proxy_policy(folder: Path, interval_ms: int = 0, more: str = "") -> Path:
         (r"^skip = .*$", ""),
         (r"^interval_ms = .*$", f"interval_ms = {interval_ms}"),
         (r"^path = .*$", 'path = "k0"'),
+        (r"^reach = .*\n", ""),
         (r"^\[objective\]\n.*\n", ""),
         (r"^\[guard\]\n(.+\n)*", f"{GUARD}\n{more}"),
     ):

@@ -10,11 +10,10 @@ program or of another version of this format is refused, with a reason.
 from __future__ import annotations
 
 import binascii
-import json
 import os
-import re
 
 from .errors import StateError
+from .quickjson import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +23,13 @@ _MAGIC = "pymlk-learnt"
 _FORMAT = 1
 _SUFFIX = ".learnt"
 _MOST_BYTES = 1 << 24
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_FIRST = frozenset("abcdefghijklmnopqrstuvwxyz")
+_OTHERS = _FIRST | frozenset("0123456789_-")
+
+
+def _is_name(text: str) -> bool:
+    """Whether a policy can have that name."""
+    return 0 < len(text) <= 64 and text[0] in _FIRST and _OTHERS.issuperset(text)
 
 
 def default_folder() -> str:
@@ -90,7 +95,7 @@ def names(folder: str | None = None) -> list[str]:
     except FileNotFoundError:
         return []
     stems = (name.removesuffix(_SUFFIX) for name in found if name.endswith(_SUFFIX))
-    return sorted(stem for stem in stems if _NAME.fullmatch(stem))
+    return sorted(stem for stem in stems if _is_name(stem))
 
 
 class Store:
@@ -130,7 +135,7 @@ class Store:
     """
 
     def __init__(self, policy: str, folder: str | None = None) -> None:
-        if not _NAME.fullmatch(policy):
+        if not _is_name(policy):
             raise ValueError(f"name of a policy expected, {policy!r} found")
         self._policy = policy
         self._folder = folder or default_folder()
@@ -156,7 +161,7 @@ class Store:
         None.
         """
         head = {"policy": self._policy, "program": identity(program)}
-        body = json.dumps(head | {"content": content}).encode()
+        body = dumps(head | {"content": content}).encode()
         crc = binascii.crc32(body)
         text = f"{_MAGIC} {_FORMAT} {crc:08x} {len(body)}\n".encode() + body
         new = f"{self.path}.new"
@@ -218,7 +223,7 @@ class Store:
         crc = f"{binascii.crc32(body):08x}"
         if words[2] != crc:
             raise ValueError(f"damaged: CRC {crc} found, {words[2]} expected")
-        found = json.loads(body)
+        found = loads(body)
         if not isinstance(found, dict) or not isinstance(found.get("content"), dict):
             raise ValueError("no content found")
         if found.get("policy") != self._policy:

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: MIT
-import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -14,7 +13,6 @@ MAGIC: bytes
 VERSION: int
 HEADER_BYTES: int
 KINDS: tuple[str, ...]
-SEGMENT_NAME: re.Pattern[str]
 LEAST_BYTES: int
 MOST_BYTES: int
 

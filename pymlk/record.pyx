@@ -9,11 +9,8 @@ that a segment can be replayed alone. Then come records, each written by one
 """
 
 import fcntl
-import json
 import os
-import re
 import time
-from contextlib import suppress
 
 from libc.errno cimport EAGAIN, EBADF, EFBIG, EINTR, EINVAL, EIO, errno
 from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -36,13 +33,13 @@ from .varint cimport put_change, put_varint
 
 from .errors import RecordError
 from .guard import REASON_NAMES as _REASON_NAMES
+from .quickjson import dumps as _dumps
 
 MAGIC = b"MLKR"
 VERSION = 1
 # magic, version, size of this header, number, CLOCK_MONOTONIC, CLOCK_REALTIME, CRC
 HEADER_BYTES = 36
 KINDS = ("", "plan", "program", "stream", "decision", "effect", "event")
-SEGMENT_NAME = re.compile(r"decisions-(\d{8,18})\.mlkr")
 LEAST_BYTES = 16 << 10
 MOST_BYTES = 256 << 20
 
@@ -178,8 +175,11 @@ def segment_paths(folder):
     """
     found = []
     for name in os.listdir(folder):
-        if match := SEGMENT_NAME.fullmatch(name):
-            found.append((int(match[1]), os.path.join(folder, name)))
+        digits = name.removeprefix("decisions-").removesuffix(".mlkr")
+        if len(name) != len(digits) + len("decisions-.mlkr"):
+            continue
+        if 8 <= len(digits) <= 18 and digits.isascii() and digits.isdecimal():
+            found.append((int(digits), os.path.join(folder, name)))
     return sorted(found)
 
 
@@ -465,7 +465,7 @@ cdef class Recorder(Sink):
             "text": text[:500],
             "device": device[:200],
         }
-        self._add(EVENT, json.dumps(said).encode())
+        self._add(EVENT, _dumps(said).encode())
 
     cdef int decision(self, const RecordedDecision *d) noexcept nogil:  # hot
         cdef StreamRow *s
@@ -904,13 +904,17 @@ cdef class Recorder(Sink):
             os.fsync(self._folder_fd)
         except BaseException:
             os.close(fd)
-            with suppress(OSError):
+            try:
                 os.unlink(path)
+            except OSError:
+                pass
             raise
         if self._fd >= 0:
             # what it could not keep is lost; the new one has the state of now
-            with suppress(OSError):
+            try:
                 os.fdatasync(self._fd)
+            except OSError:
+                pass
             os.close(self._fd)
         self._fd, self._number, self._used = fd, number, len(head)
         self._errno, self._dirty, self.due = 0, False, False
@@ -929,7 +933,7 @@ cdef class Recorder(Sink):
             "plan": self._plan,
         }
         parts = [
-            (PLAN, json.dumps(said).encode()),
+            (PLAN, _dumps(said).encode()),
             (PROGRAM, self._program_payload()),
         ]
         for i, stream in enumerate(self._streams):
@@ -961,7 +965,7 @@ cdef class Recorder(Sink):
             "history": features.get_history().hex(),
             "guard": guard.get_state(),
         }
-        return json.dumps(state).encode()
+        return _dumps(state).encode()
 
     cdef bytes _frame(self, int kind, bytes payload, uint64_t number, int64_t at):
         frame = bytes((kind,)) + _varint_bytes(len(payload)) + payload
