@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_attrs import limits, medians, timed
-from common import Bars, Figures
+from common import Bars, Figures, on_cpu
 from common import main as run_main
 
 from pymlk import AttrSet
@@ -133,12 +133,6 @@ def of_things(kind: str, disk: str, fields: list[str]) -> float:
     return float(answer)
 
 
-def on_cpu(children: list[subprocess.Popen[str]]) -> int:
-    """Nanoseconds that processes have run."""
-    paths = [Path(f"/proc/{child.pid}/schedstat") for child in children]
-    return sum(int(path.read_text().split()[0]) for path in paths)
-
-
 def of_processes(command: list[str]) -> tuple[float, float]:
     """What a whole process holds, in bytes, and takes, in percent of a processor."""
     with group() as path:
@@ -146,9 +140,11 @@ def of_processes(command: list[str]) -> tuple[float, float]:
         children = [inside(path, command, quiet) for _ in range(PROCESSES)]
         try:
             time.sleep(2 + PROCESSES)
-            start, before = time.monotonic_ns(), on_cpu(children)
+            start = time.monotonic_ns()
+            before = sum(on_cpu(child.pid) for child in children)
             time.sleep(SECONDS)
-            passed, used = time.monotonic_ns() - start, on_cpu(children) - before
+            passed = time.monotonic_ns() - start
+            used = sum(on_cpu(child.pid) for child in children) - before
             if any(child.poll() is not None for child in children):
                 raise SystemExit(f"{command}: ended too early")
             held = int((path / USAGE).read_text())

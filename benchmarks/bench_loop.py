@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench_kernel import in_guest
 from bench_run import bare, status
-from common import Bars, Figures
+from common import Bars, Figures, on_cpu
 from common import main as run_main
 from loop_policy import NAMES, attribute_policy, proxy_policy
 
@@ -114,11 +114,6 @@ def running(kind: str, room: Path, arguments: list[str]) -> Iterator[int]:
                 raise SystemExit(f"{kind}: ended with {child.returncode}")
         finally:
             child.terminate()
-
-
-def on_cpu(pid: int) -> int:
-    """Nanoseconds that a process has run."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
 
 
 def processes(room: Path, seconds: int) -> Figures:

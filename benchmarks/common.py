@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 Figures = dict[str, Any]
@@ -71,6 +72,11 @@ def interleave(
         name: Spread(statistics.median(taken), min(taken))
         for name, taken in samples.items()
     }
+
+
+def on_cpu(pid: int) -> int:
+    """Nanoseconds that a process has run."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
 
 
 def machine() -> dict[str, Any]:

@@ -120,9 +120,8 @@ def modules(gone: set[str]) -> list[str]:
         if name.endswith((".py", ".so")) and not name.endswith("__main__.py")
     }
     # these bring the other back end, and libraries that never reach the device
-    return sorted(
-        name for name in found - {"pymlk.tflite"} if not name.startswith("pymlk.train")
-    )
+    foreign = ("pymlk.tflite", "pymlk.train")
+    return sorted(name for name in found if not name.startswith(foreign))
 
 
 def measure(symbol: str) -> dict[str, float]:

@@ -207,7 +207,7 @@ def read_run(words: Sequence[str]) -> Options | None:
         text = next(rest, "-")
         try:
             value = about.get("type", str)(text)
-        except Exception:
+        except Exception:  # argparse says what is wrong with it
             return None
         if text.startswith("-") or value not in about.get("choices", (value,)):
             return None
